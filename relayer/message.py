@@ -1,0 +1,323 @@
+"""What is carried: messages, their states, the reasons for them, and the legal transitions.
+
+Everything here is pure and is stored, logged and shown under these names. Names of statuses and
+reasons are a contract: add, never rename.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+ChainId = NewType("ChainId", int)
+BlockNumber = NewType("BlockNumber", int)
+Gas = NewType("Gas", int)
+Wei = NewType("Wei", int)
+Seconds = NewType("Seconds", float)
+Timestamp = NewType("Timestamp", float)
+"""Unix time in seconds."""
+MessageId = NewType("MessageId", str)
+"""0x + 64 lower-case hex digits."""
+TxHash = NewType("TxHash", str)
+"""0x + 64 lower-case hex digits."""
+BlockHash = NewType("BlockHash", str)
+"""0x + 64 lower-case hex digits."""
+Address = NewType("Address", str)
+"""0x + 40 lower-case hex digits."""
+BridgeName = NewType("BridgeName", str)
+TreeId = NewType("TreeId", str)
+"""`<bridge>` or `<bridge>/<part>`: unique on its origin chain."""
+
+
+class Status(StrEnum):
+    """Where a message is on its walk."""
+
+    SEEN = "seen"
+    WAITING = "waiting"
+    READY = "ready"
+    SUBMITTED = "submitted"
+    INCLUDED = "included"
+    DELIVERED = "delivered"
+    HELD = "held"
+    DEAD = "dead"
+    ORPHANED = "orphaned"
+
+
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.SEEN: frozenset({Status.WAITING, Status.ORPHANED, Status.DELIVERED}),
+    Status.WAITING: frozenset(
+        {
+            Status.WAITING,
+            Status.READY,
+            Status.INCLUDED,
+            Status.DELIVERED,
+            Status.HELD,
+            Status.DEAD,
+            Status.ORPHANED,
+        }
+    ),
+    Status.READY: frozenset(
+        {
+            Status.WAITING,
+            Status.READY,
+            Status.SUBMITTED,
+            Status.INCLUDED,
+            Status.DELIVERED,
+            Status.HELD,
+            Status.DEAD,
+            Status.ORPHANED,
+        }
+    ),
+    Status.SUBMITTED: frozenset(
+        {Status.WAITING, Status.INCLUDED, Status.DELIVERED, Status.DEAD, Status.ORPHANED}
+    ),
+    Status.INCLUDED: frozenset({Status.WAITING, Status.INCLUDED, Status.DELIVERED}),
+    Status.DELIVERED: frozenset({Status.WAITING}),
+    Status.HELD: frozenset({Status.WAITING, Status.DELIVERED, Status.DEAD, Status.ORPHANED}),
+    Status.DEAD: frozenset({Status.WAITING, Status.DELIVERED, Status.ORPHANED}),
+    Status.ORPHANED: frozenset({Status.WAITING}),
+}
+"""Legal moves. `delivered -> waiting` is a destination reorg; `orphaned -> waiting` a re-inclusion."""
+
+
+class Reason(StrEnum):
+    """Why a message is where it is: closed, stable, a metric label."""
+
+    # waiting
+    NEW = "new"
+    AWAITING_FINALITY = "awaiting_finality"
+    AWAITING_ROOT = "awaiting_root"
+    AWAITING_QUORUM = "awaiting_quorum"
+    AWAITING_TIME = "awaiting_time"
+    AWAITING_LEAF = "awaiting_leaf"
+    AWAITING_PAYMENT = "awaiting_payment"
+    PAUSED = "paused"
+    RATE_LIMITED = "rate_limited"
+    SOURCE_UNREACHABLE = "source_unreachable"
+    ROOT_MISMATCH = "root_mismatch"
+    DRY_RUN = "dry_run"
+    # ready, submitted, included, delivered
+    PROVED = "proved"
+    BROADCAST = "broadcast"
+    MINED = "mined"
+    DELIVERED_BY_US = "delivered_by_us"
+    DELIVERED_BY_OTHER = "delivered_by_other"
+    # failed attempts, retried
+    TARGET_FAILED = "target_failed"
+    CALL_REVERTED = "call_reverted"
+    REBUILD_PROOF = "rebuild_proof"
+    OUT_OF_GAS = "out_of_gas"
+    GAS_CAP_EXCEEDED = "gas_cap_exceeded"
+    FEE_CAP_EXCEEDED = "fee_cap_exceeded"
+    INSUFFICIENT_BALANCE = "insufficient_balance"
+    REPLACED = "replaced"
+    REORGED = "reorged"
+    # held
+    HELD_BY_OPERATOR = "held_by_operator"
+    DENIED_BY_POLICY = "denied_by_policy"
+    UNSUPPORTED = "unsupported"
+    UNTRUSTED_ROOT = "untrusted_root"
+    # dead
+    DROPPED_BY_OPERATOR = "dropped_by_operator"
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    INVALID_MESSAGE = "invalid_message"
+    UNDELIVERABLE = "undeliverable"
+    # resumed
+    RETRIED_BY_OPERATOR = "retried_by_operator"
+    RELEASED_BY_OPERATOR = "released_by_operator"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """Origin chain -> destination chain over one bridge."""
+
+    bridge: BridgeName
+    origin: ChainId
+    destination: ChainId
+
+    def __str__(self) -> str:
+        return f"{self.bridge}:{self.origin}>{self.destination}"
+
+    @classmethod
+    def parse(cls, text: str) -> Route:
+        """Read the form that `str(route)` writes; ValueError when it is not that form."""
+        bridge, _, chains = text.rpartition(":")
+        origin, arrow, destination = chains.partition(">")
+        if not bridge or not arrow:
+            raise ValueError(f"route {text!r} is not <bridge>:<origin id>><destination id>")
+        return cls(BridgeName(bridge), ChainId(int(origin)), ChainId(int(destination)))
+
+
+@dataclass(frozen=True, slots=True)
+class LogRef:
+    """Where a chain said something: the block (by hash) and the place in it."""
+
+    chain: ChainId
+    block: BlockNumber
+    block_hash: BlockHash
+    tx: TxHash
+    log_index: int
+    timestamp: Timestamp = Timestamp(0.0)
+    """The block's time, 0 when the node's logs do not carry it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One thing to deliver, as the origin chain said it; immutable."""
+
+    id: MessageId
+    route: Route
+    sender: str
+    """0x hex as the protocol states it, 20 or 32 bytes."""
+    recipient: str
+    nonce: int
+    body: bytes
+    """The part that counts for size limits and filters."""
+    payload: bytes
+    """All that the protocol needs to deliver it (for example the encoded message)."""
+    at: LogRef
+    tree: TreeId | None = None
+    leaf_index: int | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Further immutable fields of the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One line of a message's timeline."""
+
+    at: Timestamp
+    status: Status
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A monotone counter that waiting messages wait on: it opens for all `value <= level`.
+
+    A root's tree size, a checkpoint index, an anchored block. `name` is unique within the bridge
+    and stable across restarts; the bridge's adapter can tell its present level.
+    """
+
+    bridge: BridgeName
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.bridge}|{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What somebody paid on the origin chain for one delivery (sums over all payment events)."""
+
+    gas: Gas = Gas(0)
+    """Destination gas units bought."""
+    amount: Wei = Wei(0)
+    """Origin chain native units."""
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message and everything we remember of its walk."""
+
+    message: Message
+    status: Status
+    reason: Reason
+    detail: str
+    since: Timestamp
+    """When it took this status and reason."""
+    seen_at: Timestamp
+    wake_at: Timestamp | None
+    """Next wake-up by the clock, None when unknown (or none is due)."""
+    gate: str | None
+    """`str(Gate)` it waits on, if any."""
+    gate_value: int | None
+    attempts: int
+    alone: bool
+    """Must not share a transaction (it failed in company before)."""
+    payment: Payment
+    timeline: tuple[Moment, ...]
+    evidence: Mapping[str, str]
+    """Last failure's decoded revert, simulation, transaction; bounded."""
+    tx: TxHash | None
+    """The last transaction that carried it (ours or another's)."""
+
+    @property
+    def id(self) -> MessageId:
+        return self.message.id
+
+    @property
+    def route(self) -> Route:
+        return self.message.route
+
+
+# --- facts: what a chain said in a block we hold final --------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSeen:
+    """The outbox took a message."""
+
+    message: Message
+
+    @property
+    def at(self) -> LogRef:
+        return self.message.at
+
+
+@dataclass(frozen=True, slots=True)
+class LeafAdded:
+    """The outbox's tree grew by one leaf (`leaf` is the node value at level 0)."""
+
+    tree: TreeId
+    index: int
+    leaf: bytes
+    at: LogRef
+
+
+@dataclass(frozen=True, slots=True)
+class RootSeen:
+    """The destination accepted a root; `level` raises the gate of that name on the bridge."""
+
+    gate: Gate
+    level: int
+    root: bytes
+    at: LogRef
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySeen:
+    """The inbox says that a message is delivered."""
+
+    message_id: MessageId
+    at: LogRef
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressSeen:
+    """Somebody carried a message one step on (proved it, say): wake it and note it."""
+
+    message_id: MessageId
+    destination: ChainId
+    what: str
+    at: LogRef
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentSeen:
+    """Somebody paid for the delivery of a message to `destination`."""
+
+    message_id: MessageId
+    destination: ChainId
+    gas: Gas
+    amount: Wei
+    at: LogRef
+
+
+Fact = MessageSeen | LeafAdded | RootSeen | DeliverySeen | ProgressSeen | PaymentSeen
