@@ -132,8 +132,6 @@ class TreeShape:
     depth: int | None
     """Fixed depth, or None when depth is ceil(log2(size))."""
     max_depth: int = 64
-    hash_leaf_again: bool = False
-    """The stored leaf is keccak(item) (Arbitrum)."""
 
 
 @dataclass(frozen=True, slots=True)

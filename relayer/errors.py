@@ -1,26 +1,26 @@
 """The error tree: every failure says whether to try again, give up on one message, or stop.
 
-    RelayerError
-    ├── Transient          again soon; costs the message nothing but time
-    │   ├── EndpointDown       an RPC endpoint did not answer, or answered nonsense
-    │   ├── EndpointsExhausted no endpoint of a chain could answer
-    │   ├── RangeTooWide       the provider wants a smaller eth_getLogs range
-    │   ├── StaleEndpoint      the endpoint has not seen the block we asked about
-    │   ├── EndpointsDisagree  a quorum read found different answers
-    │   ├── StoreUnavailable   Redis did not answer
-    │   └── LeaseLost          another replica holds the lane or follower now
-    ├── Permanent          this message, call or input will not get better by itself
-    │   ├── CallReverted       the EVM ran the call and refused it
-    │   ├── RpcRefused         the node understood the request and refused it
-    │   ├── BadChainData       a log, header or view does not have the promised shape
-    │   ├── IllegalTransition  the store refused a change of state
-    │   └── UnknownRecord      no such message, route or key
-    └── Fatal              misconfigured or unsafe: the process, or the chain's loop, must not go on
-        ├── ConfigInvalid
-        ├── ChainMismatch
-        ├── SchemaMismatch
-        ├── StoreUnsafe        Redis may lose or evict what we store
-        └── ReorgTooDeep       a replaced block is older than the block hashes we remember
+RelayerError
+├── Transient          again soon; costs the message nothing but time
+│   ├── EndpointDown       an RPC endpoint did not answer, or answered nonsense
+│   ├── EndpointsExhausted no endpoint of a chain could answer
+│   ├── RangeTooWide       the provider wants a smaller eth_getLogs range
+│   ├── StaleEndpoint      the endpoint has not seen the block we asked about
+│   ├── EndpointsDisagree  a quorum read found different answers
+│   ├── StoreUnavailable   Redis did not answer
+│   └── LeaseLost          another replica holds the lane or follower now
+├── Permanent          this message, call or input will not get better by itself
+│   ├── CallReverted       the EVM ran the call and refused it
+│   ├── RpcRefused         the node understood the request and refused it
+│   ├── BadChainData       a log, header or view does not have the promised shape
+│   ├── IllegalTransition  the store refused a change of state
+│   └── UnknownRecord      no such message, route or key
+└── Fatal              misconfigured or unsafe: the process, or the chain's loop, must not go on
+    ├── ConfigInvalid
+    ├── ChainMismatch
+    ├── SchemaMismatch
+    ├── StoreUnsafe        Redis may lose or evict what we store
+    └── ReorgTooDeep       a replaced block is older than the block hashes we remember
 """
 
 from __future__ import annotations

@@ -1,1 +1,6 @@
-"""TODO."""
+"""Chains: reading them through several endpoints, pricing, signing and sending transactions."""
+
+from relayer.chains.client import ChainClient
+from relayer.chains.endpoint import EndpointHealth
+
+__all__ = ["ChainClient", "EndpointHealth"]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The walk of a message: follow, prove, submit, audit. Knows no protocol by name."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Proof structures: the append-only keccak tree. Pure; storage is passed in."""

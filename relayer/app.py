@@ -1,0 +1,330 @@
+"""Builds everything from settings, runs it in one TaskGroup, and stops it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from relayer import __version__, protocols
+from relayer.adapter import Adapter, ChainReader, Step
+from relayer.chains import ChainClient
+from relayer.chains.signers import Signer, load_signer
+from relayer.checkup import check_chain, check_code, check_protocols, check_store
+from relayer.errors import ConfigInvalid, LeaseLost, Transient, UnknownRecord
+from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp
+from relayer.ops.http import serve
+from relayer.ops.metrics import Metrics
+from relayer.ops.views import Finding
+from relayer.pipeline.follower import Follower, destinations
+from relayer.pipeline.forest import Forest
+from relayer.pipeline.lane import ChainBells, Engine, run_follower, run_lane
+from relayer.pipeline.loop import Bell
+from relayer.pipeline.policy import Policy
+from relayer.pipeline.tenure import Tenure
+from relayer.settings import Settings, parse_section
+from relayer.store import Lease, Role, Store
+
+DRAIN_S = 30.0
+GAUGES_EVERY_S = 2.0
+LEASE_TRIES = 30
+
+
+def now() -> Timestamp:
+    """The wall clock that the running service lives by."""
+    return Timestamp(time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`adapter.AdapterContext` of a running service."""
+
+    chains: Mapping[str, ChainReader]
+    trees: Forest
+    now: Callable[[], Timestamp]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything `build` opened, for whoever runs, proves or backfills with it."""
+
+    settings: Settings
+    store: Store
+    chains: Mapping[str, ChainClient]
+    engine: Engine
+    bells: Mapping[ChainId, ChainBells]
+    metrics: Metrics
+
+
+@contextlib.asynccontextmanager
+async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Parts]:
+    """Open store, chains and adapters; close them in reverse order.
+
+    `attach` shares the embedded store of a running relayer instead of being refused.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        metrics = Metrics(version=__version__)
+        store = await Store.open(
+            settings.redis,
+            settings.data_dir,
+            clock=now,
+            attach=attach,
+            retention_s=settings.retention_s,
+        )
+        stack.push_async_callback(store.aclose)
+        chains: dict[str, ChainClient] = {}
+        for name, chain_settings in settings.chains.items():
+            chain = ChainClient(name, chain_settings, clock=time.time, observer=metrics.rpc)
+            stack.push_async_callback(chain.aclose)
+            chains[name] = chain
+        await asyncio.gather(*(chain.start() for chain in chains.values()))
+        forest = Forest(store, ())
+        adapters = _adapters(settings, Context(chains=chains, trees=forest, now=now))
+        for adapter in adapters.values():
+            stack.push_async_callback(adapter.aclose)
+            for spec in adapter.trees():
+                forest.add(spec)
+        bells = {chain.chain_id: ChainBells(Bell(), Bell(), Bell()) for chain in chains.values()}
+        engine = Engine(
+            store=store,
+            forest=forest,
+            adapters=adapters,
+            policy=Policy(settings.policy),
+            metrics=metrics,
+            now=now,
+            rng=random.Random(),  # noqa: S311 - jitter, not a secret
+            dry_run=settings.dry_run,
+            on_facts=partial(_wake_lanes, bells),
+        )
+        yield Parts(settings, store, chains, engine, bells, metrics)
+
+
+def _adapters(settings: Settings, context: Context) -> dict[BridgeName, Adapter]:
+    adapters: dict[BridgeName, Adapter] = {}
+    for name, raw in settings.bridges.items():
+        plugin = protocols.load(str(raw.get("protocol", "")))
+        fields = {key: value for key, value in raw.items() if key != "protocol"}
+        chosen = parse_section(plugin.settings, fields, f"bridges.{name}")
+        adapters[BridgeName(name)] = plugin.build(BridgeName(name), chosen, context)
+    return adapters
+
+
+def _wake_lanes(bells: Mapping[ChainId, ChainBells], facts: Sequence[Fact]) -> None:
+    for chain in destinations(facts):
+        if chain in bells:
+            bells[chain].prover.ring()
+
+
+async def run(settings: Settings, *, on_ready: Callable[[], None] | None = None) -> None:
+    """Relay until SIGTERM or SIGINT; stops within 35 s, in the reverse order of its start."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    owner = settings.instance or f"{socket.gethostname()}:{os.getpid()}"
+    log = structlog.get_logger("relayer").bind(instance=owner)
+    async with build(settings) as parts:
+        service = asyncio.create_task(_serve_all(parts, owner, on_ready))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({service, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if service.done():
+            await service
+        log.info("stopping")
+        service.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            async with asyncio.timeout(DRAIN_S):
+                await service
+    log.info("stopped")
+
+
+async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | None) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            serve(
+                parts.settings.http,
+                parts.store,
+                parts.metrics,
+                _readiness(parts),
+                version=__version__,
+                on_listening=None if on_ready is None else lambda _port: on_ready(),
+            )
+        )
+        group.create_task(_refresh_gauges(parts))
+        for chain in parts.chains.values():
+            bells = parts.bells[chain.chain_id]
+            group.create_task(_watch_heads(chain, bells))
+            poll_s = chain.settings.poll_s
+            follow = partial(run_follower, parts.engine, chain, bells, poll_s=poll_s)
+            group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
+            signers = _signers(chain)
+            if signers:
+                lane = partial(run_lane, parts.engine, chain, signers, bells, poll_s=poll_s)
+                group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
+
+
+def _signers(chain: ChainClient) -> list[Signer]:
+    return [load_signer(one, os.environ) for one in chain.settings.signers]
+
+
+def _tenure(parts: Parts, chain: ChainClient, role: Role, owner: str, work) -> Tenure:  # type: ignore[no-untyped-def]
+    return Tenure(
+        store=parts.store,
+        chain=chain.chain_id,
+        role=role,
+        owner=owner,
+        lease_s=parts.settings.redis.lease_s,
+        work=work,
+        on_change=partial(parts.metrics.lease, chain.name, role.value),
+    )
+
+
+async def _watch_heads(chain: ChainClient, bells: ChainBells) -> None:
+    async for _ in chain.heads():
+        bells.on_head()
+
+
+async def _refresh_gauges(parts: Parts) -> None:
+    """Counts, ages and health for /metrics, on a slow beat of their own."""
+    metrics, store = parts.metrics, parts.store
+    for adapter in parts.engine.adapters.values():
+        for route in adapter.routes():
+            metrics.declare_route(route)
+        for spec in adapter.trees():
+            metrics.declare_tree(spec.id)
+    for chain in parts.chains.values():
+        metrics.declare_chain(
+            chain.name,
+            endpoints=[one.name for one in chain.health()],
+            signers=[signer.address for signer in _signers(chain)],
+        )
+    while True:
+        with contextlib.suppress(Transient):
+            metrics.messages(await store.counts())
+            for chain in parts.chains.values():
+                oldest = await store.oldest_pending(chain.chain_id)
+                age_s = None if oldest is None else now() - oldest
+                metrics.oldest_pending(chain.name, age_s)
+        for chain in parts.chains.values():
+            for one in chain.health():
+                metrics.endpoint(
+                    chain.name, one.name, healthy=one.healthy, lag_blocks=one.lag_blocks
+                )
+        await asyncio.sleep(GAUGES_EVERY_S)
+
+
+def _readiness(parts: Parts) -> Callable[[], Mapping[str, bool]]:
+    def ready() -> Mapping[str, bool]:
+        return {
+            name: any(endpoint.healthy for endpoint in chain.health())
+            for name, chain in parts.chains.items()
+        }
+
+    return ready
+
+
+async def prove(settings: Settings, message_id: MessageId) -> Step:
+    """What the message needs now, freshly computed: for anybody who wants to claim by hand."""
+    async with build(settings, attach=True) as parts:
+        record = await parts.store.get(message_id)
+        if record is None:
+            raise UnknownRecord(f"message {message_id} is not known")
+        adapter = parts.engine.adapters.get(record.route.bridge)
+        if adapter is None:
+            raise ConfigInvalid(f"bridges.{record.route.bridge} is not in the configuration")
+        return (await adapter.next_steps([record]))[record.id]
+
+
+async def backfill(
+    settings: Settings,
+    chain_name: str,
+    first: BlockNumber,
+    last: BlockNumber,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Read an inclusive block range again through the live code path; returns blocks read.
+
+    Takes the chain's follower lease, so a running follower pauses meanwhile; what is stored already
+    stays as it is, and the cursor does not move.
+    """
+    async with build(settings, attach=True) as parts:
+        chain = parts.chains.get(chain_name)
+        if chain is None:
+            raise ConfigInvalid(f"chains.{chain_name} is not in the configuration")
+        final = await chain.final_header()
+        if last > final.number:
+            raise ConfigInvalid(
+                f"--to {last} is not final yet: the newest final block of {chain_name} is"
+                f" {final.number}"
+            )
+        owner = f"backfill:{socket.gethostname()}:{os.getpid()}"
+        lease = await _wait_for_lease(parts.store, chain.chain_id, owner, settings.redis.lease_s)
+        try:
+            return await _read_again(parts, chain, lease, first, last, progress)
+        finally:
+            await parts.store.release_lease(lease)
+
+
+async def _wait_for_lease(store: Store, chain: ChainId, owner: str, lease_s: float) -> Lease:
+    for _ in range(LEASE_TRIES):
+        lease = await store.acquire(chain, Role.FOLLOWER, owner)
+        if lease is not None:
+            return lease
+        await asyncio.sleep(lease_s / 10)
+    raise LeaseLost(
+        f"the follower lease of chain {chain} is held by a running relayer;"
+        " stop it, or let it backfill by itself"
+    )
+
+
+async def _read_again(
+    parts: Parts,
+    chain: ChainClient,
+    lease: Lease,
+    first: BlockNumber,
+    last: BlockNumber,
+    progress: Callable[[int, int], None],
+) -> int:
+    follower = Follower(
+        chain=chain,
+        adapters=list(parts.engine.adapters.values()),
+        store=parts.store,
+        forest=parts.engine.forest,
+        lease=lease,
+        metrics=parts.metrics,
+        on_facts=parts.engine.on_facts,
+        now=parts.engine.now,
+    )
+    total = last - first + 1
+    at = first
+    while at <= last:
+        to = BlockNumber(min(last, at + chain.settings.max_log_range - 1))
+        await follower.ingest(at, to)
+        await parts.store.renew(lease)
+        progress(to - first + 1, total)
+        at = BlockNumber(to + 1)
+    return total
+
+
+async def check_online(settings: Settings) -> list[Finding]:
+    """Hold the configuration against the world: chains, code, signers' balances, Redis."""
+    findings = check_protocols(settings)
+    for name in settings.chains:
+        findings += await check_chain(name, settings)
+    findings.append(await check_store(settings))
+    if not all(finding.ok for finding in findings):
+        return findings
+    async with build(settings, attach=True) as parts:
+        for adapter in parts.engine.adapters.values():
+            for chain in parts.chains.values():
+                findings += await check_code(chain, adapter)
+    return findings

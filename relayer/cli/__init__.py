@@ -1,0 +1,31 @@
+"""The `relayer` command: run the service, and ask or tell it about messages.
+
+Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration, 3 not found, 4 illegal transition,
+5 something needed cannot be reached.
+"""
+
+from __future__ import annotations
+
+import click
+
+from relayer import __version__
+from relayer.cli import checks, messages, service
+from relayer.cli.invocation import CommonGroup, common
+
+
+@click.group(
+    cls=CommonGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=(
+        "Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration, 3 not found,"
+        " 4 illegal transition, 5 unreachable."
+    ),
+)
+@click.version_option(__version__, message="%(version)s")
+@common
+def main() -> None:
+    """Carry messages between chains, and find out where they are."""
+
+
+for _command in (*service.COMMANDS, *messages.COMMANDS, *checks.COMMANDS):
+    main.add_command(_command)

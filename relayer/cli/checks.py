@@ -1,0 +1,221 @@
+"""Commands about the set-up: is the configuration right, which routes and protocols are there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.table import Table
+
+from relayer import __version__, protocols
+from relayer.adapter import Adapter, ChainReader, Header, Log, TreeReader, View, ViewResult
+from relayer.cli.invocation import FAILURE, OK, USAGE, Invocation, common, with_invocation
+from relayer.cli.invocation import table as table_of
+from relayer.errors import EndpointDown, RelayerError
+from relayer.message import BlockNumber, BridgeName, ChainId, Timestamp, TreeId
+from relayer.ops.views import Finding, finding_view
+from relayer.settings import Settings, json_schema, parse_section
+
+
+@click.command(name="check-config")
+@click.option("--online", is_flag=True, help="Also ask the endpoints, contracts and the store.")
+@common
+@with_invocation
+def check_config(asked: Invocation, online: bool) -> None:
+    """Check the configuration; exit code 2 when it is wrong, 1 when the world disagrees."""
+    settings = asked.settings()
+    findings = [Finding(str(asked.config), True, "reads well"), *offline_findings(settings)]
+    code = OK if all(finding.ok for finding in findings) else USAGE
+    if online and code == OK:
+        from relayer import app
+
+        with asked.progress() as bar:
+            bar.add_task("asking endpoints", total=None)
+            seen = asked.run(app.check_online(settings))
+        findings += seen
+        code = OK if all(finding.ok for finding in seen) else FAILURE
+    asked.show(
+        {"ok": code == OK, "findings": [finding_view(finding) for finding in findings]},
+        _findings(findings),
+    )
+    raise SystemExit(code)
+
+
+@click.command()
+@common
+@with_invocation
+def routes(asked: Invocation) -> None:
+    """List every route the configuration carries."""
+    settings = asked.settings()
+    names = {chain.id: name for name, chain in settings.chains.items()}
+    rows = [
+        (str(route), raw["protocol"], names[route.origin], names[route.destination])
+        for bridge, raw in settings.bridges.items()
+        for route in sorted(offline_adapter(settings, bridge, raw).routes())
+    ]
+    keys = ("route", "protocol", "origin", "destination")
+    asked.show(
+        {"routes": [dict(zip(keys, row, strict=True)) for row in rows]}, table_of(keys, rows)
+    )
+
+
+@click.command(name="protocols")
+@common
+@with_invocation
+def list_protocols(asked: Invocation) -> None:
+    """List the protocols this program speaks."""
+    rows = [(name, _first_line(protocols.load(name).settings)) for name in protocols.available()]
+    views = [{"protocol": name, "settings": text} for name, text in rows]
+    asked.show({"protocols": views}, table_of(("protocol", "settings"), rows))
+
+
+@click.command()
+@common
+def schema() -> None:
+    """Print the JSON schema of the configuration file, for editors."""
+    click.echo(json.dumps(full_schema(), indent=2))
+
+
+@click.command()
+@common
+@with_invocation
+def version(asked: Invocation) -> None:
+    """Print the version."""
+    asked.show({"version": __version__}, __version__)
+
+
+COMMANDS = (check_config, routes, list_protocols, schema, version)
+
+
+def offline_findings(settings: Settings) -> list[Finding]:
+    """What can be said of the bridges and signers without asking a chain."""
+    found = [_check_bridge(settings, name, raw) for name, raw in settings.bridges.items()]
+    if not settings.bridges:
+        found.append(Finding("bridges", False, "is empty: nothing would be relayed; add a bridge"))
+    for name, chain in settings.chains.items():
+        found += [_check_signer(settings, name, i) for i in range(len(chain.signers))]
+        if not chain.signers:
+            text = "none: messages to this chain are followed and proved, never sent"
+            found.append(Finding(f"chains.{name}.signers", True, text))
+    return found
+
+
+def offline_adapter(settings: Settings, bridge: str, raw: Mapping[str, Any]) -> Adapter:
+    """A bridge's adapter whose chains do not answer: enough for routes and sources."""
+    plugin = protocols.load(str(raw["protocol"]))
+    fields = {key: value for key, value in raw.items() if key != "protocol"}
+    section = parse_section(plugin.settings, fields, f"bridges.{bridge}")
+    return plugin.build(BridgeName(bridge), section, _Offline(settings))
+
+
+def full_schema() -> dict[str, Any]:
+    """The schema of the file with each bridge section spelt out by its protocol."""
+    whole = json_schema()
+    kinds: list[dict[str, Any]] = []
+    for name in protocols.available():
+        template = f"#/$defs/{name}.{{model}}"
+        section = protocols.load(name).settings.model_json_schema(ref_template=template)
+        for part, spelt in section.pop("$defs", {}).items():
+            whole.setdefault("$defs", {})[f"{name}.{part}"] = spelt
+        section["properties"] = {"protocol": {"const": name}, **section.get("properties", {})}
+        section["required"] = ["protocol", *section.get("required", [])]
+        kinds.append(section)
+    whole["properties"]["bridges"]["additionalProperties"] = {"oneOf": kinds}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
+
+
+def _check_bridge(settings: Settings, name: str, raw: Mapping[str, Any]) -> Finding:
+    subject = f"bridges.{name}"
+    try:
+        count = len(offline_adapter(settings, name, raw).routes())
+    except RelayerError as error:
+        return Finding(subject, False, str(error).removeprefix(f"{subject}: "))
+    if not count:
+        return Finding(subject, False, "carries no route: name at least two configured chains")
+    return Finding(subject, True, f"{raw['protocol']}, {count} routes")
+
+
+def _check_signer(settings: Settings, chain: str, index: int) -> Finding:
+    from relayer.chains.signers import load_signer
+
+    subject = f"chains.{chain}.signers[{index}]"
+    try:
+        signer = load_signer(settings.chains[chain].signers[index], os.environ)
+    except RelayerError as error:
+        return Finding(subject, False, str(error))
+    return Finding(subject, True, f"signs as {signer.address}")
+
+
+def _findings(findings: Sequence[Finding]) -> Table:
+    rows = [("ok" if f.ok else "WRONG", f.subject, f.text) for f in findings]
+    return table_of(("", "what", "found"), rows)
+
+
+def _first_line(model: type) -> str:
+    return (model.__doc__ or "").strip().partition("\n")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Offline:
+    """`adapter.AdapterContext` of a configuration that nobody runs."""
+
+    settings: Settings
+
+    @property
+    def chains(self) -> Mapping[str, ChainReader]:
+        return {
+            name: _SilentChain(name, ChainId(chain.id))
+            for name, chain in self.settings.chains.items()
+        }
+
+    @property
+    def trees(self) -> TreeReader:
+        return _NoTrees()
+
+    def now(self) -> Timestamp:
+        return Timestamp(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _SilentChain:
+    """A chain that knows its id and answers nothing."""
+
+    name: str
+    chain_id: ChainId
+
+    async def read(
+        self, views: Sequence[View], *, block: BlockNumber | str = "latest"
+    ) -> list[ViewResult]:
+        raise self._silence()
+
+    async def header(self, block: BlockNumber | str) -> Header:
+        raise self._silence()
+
+    async def final_header(self) -> Header:
+        raise self._silence()
+
+    async def logs(self, first: BlockNumber, last: BlockNumber, **_: Any) -> list[Log]:
+        raise self._silence()
+
+    async def rpc(self, method: str, params: Sequence[Any]) -> Any:
+        raise self._silence()
+
+    def _silence(self) -> EndpointDown:
+        return EndpointDown(self.name, "not asked: this command works offline")
+
+
+class _NoTrees:
+    """Trees that were never grown."""
+
+    async def size(self, tree: TreeId) -> int:
+        return 0
+
+    async def roots(self, tree: TreeId, sizes: Sequence[int]) -> list[bytes]:
+        raise EndpointDown(tree, "not read: this command works offline")
+
+    async def proofs(self, tree: TreeId, wanted: Sequence[tuple[int, int]]) -> list[list[bytes]]:
+        raise EndpointDown(tree, "not read: this command works offline")

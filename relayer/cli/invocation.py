@@ -1,0 +1,236 @@
+"""What every command shares: its options, its two kinds of output, its errors and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from pydantic import BaseModel, SecretStr
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from relayer.errors import (
+    ChainMismatch,
+    ConfigInvalid,
+    IllegalTransition,
+    RelayerError,
+    SchemaMismatch,
+    StoreUnsafe,
+    Transient,
+    UnknownRecord,
+)
+from relayer.ops import logs
+from relayer.ops.views import printable
+from relayer.settings import Settings, load_settings
+
+OK, FAILURE, USAGE, NOT_FOUND, ILLEGAL, UNREACHABLE = range(6)
+"""The exit codes."""
+
+DEFAULT_CONFIG = "config/relayer.yaml"
+
+PLAIN_WIDTH = 240
+"""Columns when the output is no terminal: wide enough that no row is broken for `grep`."""
+
+_CODES: tuple[tuple[type[RelayerError], int], ...] = (
+    (ConfigInvalid, USAGE),
+    (ChainMismatch, USAGE),
+    (SchemaMismatch, USAGE),
+    (StoreUnsafe, USAGE),
+    (UnknownRecord, NOT_FOUND),
+    (IllegalTransition, ILLEGAL),
+    (Transient, UNREACHABLE),
+)
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The common options of this call, and the output they ask for."""
+
+    config: Path = Path(DEFAULT_CONFIG)
+    as_json: bool = False
+    debug: bool = False
+    redactor: logs.Redactor = field(default_factory=logs.Redactor)
+
+    def settings(self) -> Settings:
+        """Load the configuration; from here on its secrets are hidden in every log line."""
+        if not self.config.exists():
+            raise ConfigInvalid(
+                f"{self.config}: no such file; give --config FILE or set RELAYER_CONFIG"
+            )
+        settings = load_settings(self.config, os.environ)
+        self.redactor = logs.Redactor(secrets_in(settings))
+        self.log_with(level="debug" if self.debug else "warning", style="console", of=settings)
+        return settings
+
+    def log_with(self, *, level: str, style: str, of: Settings) -> None:
+        """Log to standard error, without the secrets of the configuration."""
+        logs.configure(level=level, style=style, secrets=secrets_in(of))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run one coroutine to its end."""
+        return asyncio.run(work, debug=False)
+
+    def show(self, value: Any, shown: RenderableType) -> None:
+        """Print `value` as JSON, or `shown` for people."""
+        if self.as_json:
+            click.echo(json.dumps(value, indent=2))
+            return
+        output().print(shown, soft_wrap=isinstance(shown, str | Text))
+
+    def progress(self) -> Progress:
+        """A progress bar on standard error, silent where nobody watches."""
+        return Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=self.as_json or not sys.stderr.isatty(),
+        )
+
+
+class CommonGroup(click.Group):
+    """Turns every error into one clear line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command; `--debug` shows the traceback instead of hiding it."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # the edge: nobody is left to decide
+            asked = ctx.ensure_object(Invocation)
+            if asked.debug:
+                raise
+            _fail(asked, _told(error))
+
+
+def _told(error: Exception) -> RelayerError:
+    """The error of our tree that tells most; a bug becomes one that says how to see more."""
+    if isinstance(error, RelayerError):
+        return error
+    if isinstance(error, ExceptionGroup):
+        ours, others = error.split(RelayerError)
+        if ours is not None and others is None:
+            return _told(ours.exceptions[0])
+    return RelayerError(
+        f"internal error: {type(error).__name__}: {error}; --debug shows where it comes from"
+    )
+
+
+def common(command: F) -> F:
+    """Give a command the options `--config`, `--json` and `--debug`; also after its name."""
+    for option in (
+        click.option("--debug", is_flag=True, expose_value=False, callback=_note_debug,
+                     help="Show tracebacks and debug logs."),
+        click.option("--json", "as_json", is_flag=True, expose_value=False, callback=_note_json,
+                     help="Print JSON for programs."),
+        click.option("--config", type=click.Path(path_type=Path), envvar="RELAYER_CONFIG",
+                     show_envvar=True, expose_value=False, callback=_note_config,
+                     help=f"Configuration file (default {DEFAULT_CONFIG})."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def with_invocation(function: Callable[..., T]) -> Callable[..., T]:
+    """Pass the `Invocation` as the first argument."""
+
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapped(ctx: click.Context, /, *args: Any, **kwargs: Any) -> T:
+        return ctx.invoke(function, ctx.ensure_object(Invocation), *args, **kwargs)
+
+    return wrapped
+
+
+def output() -> Console:
+    """Where tables go: standard output, without markup, so that hostile text stays text."""
+    return Console(
+        markup=False,
+        highlight=False,
+        emoji=False,
+        width=None if sys.stdout.isatty() else PLAIN_WIDTH,
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
+    """A table whose cells are plain text on one line each."""
+    made = Table(title=title or None, title_justify="left", header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    return made
+
+
+def secrets_in(model: BaseModel) -> list[str]:
+    """Every secret value of a settings model, however deep."""
+    found: list[str] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, SecretStr):
+            found.append(value.get_secret_value())
+        elif isinstance(value, BaseModel):
+            for name in type(value).model_fields:
+                walk(getattr(value, name))
+        elif isinstance(value, dict):
+            for item in value.values():
+                walk(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                walk(item)
+
+    walk(model)
+    return found
+
+
+def exit_code(error: RelayerError) -> int:
+    """The documented exit code of an error."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILURE)
+
+
+def _fail(asked: Invocation, error: RelayerError) -> NoReturn:
+    code = exit_code(error)
+    text = asked.redactor.text(str(error), 4000)
+    if asked.as_json:
+        body = {"error": {"code": error.label, "text": text, "exit": code}}
+        click.echo(json.dumps(body), err=True)
+    else:
+        for line in text.splitlines()[:20] or [error.label]:
+            click.echo(f"error: {printable(line)}", err=True)
+    sys.exit(code)
+
+
+def _note_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+    source = ctx.get_parameter_source("config")
+    asked = ctx.ensure_object(Invocation)
+    # the variable must not win over an option given before the command's name
+    if value is not None and (
+        ctx.parent is None or source is click.core.ParameterSource.COMMANDLINE
+    ):
+        asked.config = value
+
+
+def _note_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    asked = ctx.ensure_object(Invocation)
+    asked.as_json = asked.as_json or value
+
+
+def _note_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    asked = ctx.ensure_object(Invocation)
+    asked.debug = asked.debug or value

@@ -1,0 +1,192 @@
+"""Commands that run the engine: the service itself, the demo, a backfill, one proof."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.text import Text
+
+from relayer.adapter import Call, Done, Refuse, Step, Wait
+from relayer.cli.invocation import Invocation, common, with_invocation
+from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH
+from relayer.errors import ConfigInvalid, UnknownRecord
+from relayer.message import BlockNumber, MessageId, TxHash
+from relayer.ops.views import printable
+from relayer.settings import Settings
+
+MAX_DEMO_MESSAGES = 100_000
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Prove and simulate everything, send nothing.")
+@common
+@with_invocation
+def run(asked: Invocation, dry_run: bool) -> None:
+    """Relay until SIGTERM or Ctrl-C."""
+    settings = asked.settings()
+    from relayer import app
+
+    if dry_run:
+        settings = settings.model_copy(update={"dry_run": True})
+    level = "debug" if asked.debug else settings.log.level
+    asked.log_with(level=level, style=settings.log.format, of=settings)
+    asked.run(app.run(settings))
+
+
+@click.command()
+@click.option(
+    "--messages",
+    type=click.IntRange(1, MAX_DEMO_MESSAGES),
+    default=300,
+    envvar="DEMO_MESSAGES",
+    show_default=True,
+    show_envvar=True,
+    help="How many messages to send.",
+)
+@click.option("--keep", is_flag=True, help="Leave the chains and the relayer up until Ctrl-C.")
+@common
+@with_invocation
+def demo(asked: Invocation, messages: int, keep: bool) -> None:
+    """Start local chains with the real contracts and relay between them."""
+    from relayer.devnet import demo as local_chains
+
+    code = local_chains.main(messages, asked.as_json, keep)
+    raise SystemExit(code)
+
+
+@click.command()
+@click.option("--chain", required=True, help="Name of a configured chain.")
+@click.option("--from", "first", type=CHAIN_BLOCK, help="First block.")
+@click.option("--to", "last", type=CHAIN_BLOCK, help="Last block, included.")
+@click.option("--tx", type=TX_HASH, help="Read the block of this transaction instead.")
+@common
+@with_invocation
+def backfill(
+    asked: Invocation, chain: str, first: int | None, last: int | None, tx: TxHash | None
+) -> None:
+    """Read blocks of a chain again; what is stored already stays as it is."""
+    _one_range(first, last, tx)
+    settings = asked.settings()
+    _known_chain(settings, chain)
+    from relayer import app
+
+    if tx is not None:
+        first = last = asked.run(_block_of(settings, chain, tx))
+    start, end = BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
+    with asked.progress() as bar:
+        task = bar.add_task(f"blocks of {chain}", total=end - start + 1)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        read = asked.run(app.backfill(settings, chain, start, end, progress))
+    asked.show(
+        {"chain": chain, "first": start, "last": end, "blocks": read},
+        f"{chain}: blocks {start} to {end} read again ({read} blocks).",
+    )
+
+
+@click.command()
+@click.argument("message_id", type=MESSAGE_ID)
+@common
+@with_invocation
+def prove(asked: Invocation, message_id: MessageId) -> None:
+    """Print what a message needs now: the call that delivers it, which anyone may send."""
+    settings = asked.settings()
+    from relayer import app
+
+    step = asked.run(app.prove(settings, message_id))
+    asked.show({"id": message_id, **step_view(step)}, Text(_step_text(step)))
+
+
+COMMANDS = (run, demo, backfill, prove)
+
+
+def step_view(step: Step) -> dict[str, Any]:
+    """An adapter's answer as JSON."""
+    match step:
+        case Wait():
+            return {
+                "step": "wait",
+                "reason": step.reason.value,
+                "detail": printable(step.detail),
+                "gate": str(step.gate) if step.gate else None,
+                "gate_value": str(step.gate_value),
+                "recheck_s": step.recheck_s,
+                "clocks": [{"name": clock.name, "at": clock.at} for clock in step.clocks],
+            }
+        case Refuse():
+            return {
+                "step": "refuse",
+                "reason": step.reason.value,
+                "detail": printable(step.detail),
+                "dead": step.dead,
+            }
+        case Done():
+            return {"step": "done", "detail": printable(step.detail)}
+        case Call():
+            return _call_view(step)
+
+
+def _call_view(call: Call) -> dict[str, Any]:
+    return {
+        "step": "call",
+        "what": call.what,
+        "to": call.to,
+        "data": "0x" + call.data.hex(),
+        "value_wei": str(call.value),
+        "gas_floor": call.gas_floor,
+        "access_list": [
+            {"address": address, "storageKeys": ["0x" + key.hex() for key in keys]}
+            for address, keys in call.access_list
+        ],
+        "shareable": call.shareable,
+        "final": call.final,
+        "evidence": {key: printable(value, 20_000) for key, value in call.evidence.items()},
+    }
+
+
+def _step_text(step: Step) -> str:
+    match step:
+        case Wait():
+            return f"wait ({step.reason.value}): {printable(step.detail) or 'no more is known'}"
+        case Refuse():
+            return f"refused ({step.reason.value}): {printable(step.detail)}"
+        case Done():
+            return f"delivered already: {printable(step.detail) or 'the inbox says so'}"
+        case Call():
+            lines = [f"{step.what}: anyone may send this call now", f"to     {step.to}"]
+            lines += [f"value  {step.value}", f"data   0x{step.data.hex()}"]
+            lines += [f"{key}: {printable(value, 20_000)}" for key, value in step.evidence.items()]
+            return "\n".join(lines)
+
+
+def _one_range(first: int | None, last: int | None, tx: TxHash | None) -> None:
+    if tx is not None and (first is not None or last is not None):
+        raise click.UsageError("give --tx, or --from and --to, not both")
+    if tx is None and (first is None or last is None):
+        raise click.UsageError("give --from and --to, or --tx")
+    if first is not None and last is not None and first > last:
+        raise click.UsageError(f"--from {first} is after --to {last}: swap them")
+
+
+def _known_chain(settings: Settings, chain: str) -> None:
+    if chain not in settings.chains:
+        known = ", ".join(settings.chains)
+        raise ConfigInvalid(f"--chain: {printable(chain, 60)!r} is not configured; known: {known}")
+
+
+async def _block_of(settings: Settings, chain: str, tx: TxHash) -> int:
+    """The block that holds a transaction; `UnknownRecord` when the chain has no receipt of it."""
+    from relayer.chains import ChainClient
+
+    client = ChainClient(chain, settings.chains[chain])
+    try:
+        await client.start()
+        (receipt,) = await client.receipts([tx])
+    finally:
+        await client.aclose()
+    if receipt is None:
+        raise UnknownRecord(f"--tx: {tx} is not mined on {chain}")
+    return int(str(receipt["blockNumber"]), 16)

@@ -1,0 +1,54 @@
+"""What may stand on the command line for ids, hashes, routes and blocks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from relayer.message import Route
+
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+
+
+class Hash32(click.ParamType[str]):
+    """0x and 64 hex digits, made lower-case."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text in lower case, or fail naming it."""
+        text = str(value)
+        if not _HASH.fullmatch(text):
+            shown = text if len(text) <= 80 else text[:77] + "..."
+            self.fail(f"{shown!r} is not 0x and 64 hex digits", param, ctx)
+        return text.lower()
+
+
+class RouteText(click.ParamType[Route]):
+    """A route in the form `<bridge>:<origin id>><destination id>`."""
+
+    name = "route"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Route:
+        """Return the route, or fail naming what is wrong."""
+        try:
+            return Route.parse(str(value))
+        except ValueError:
+            self.fail(
+                f"{str(value)[:80]!r} is not <bridge>:<origin id>><destination id>;"
+                " `relayer routes` lists them",
+                param,
+                ctx,
+            )
+
+
+MESSAGE_ID = Hash32("message id")
+TX_HASH = Hash32("transaction hash")
+ID_OR_TX = Hash32("message id or transaction hash")
+CHAIN_BLOCK = click.IntRange(0, 2**63 - 1)
+ROUTE = RouteText()

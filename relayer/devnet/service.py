@@ -1,0 +1,110 @@
+"""Runs the relayer the way a user does, as a child process, and lets demos and tests stop or kill it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from relayer.errors import EndpointDown
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 35.0
+"""What we promise to an orchestrator: SIGTERM ends us within this."""
+
+
+def free_port() -> int:
+    """A loopback TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RelayerProcess:
+    """One `relayer run` on a configuration file; its HTTP port is the one in that file."""
+
+    def __init__(self, config: Path, port: int, log: Path) -> None:
+        self._config = config
+        self._port = port
+        self.log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it and wait until /readyz says so; `EndpointDown` names the log otherwise."""
+        command = [sys.executable, "-m", "relayer", "--config", str(self._config), "run"]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as sink:
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink
+            )
+        try:
+            await self._until_ready()
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def stop(self) -> int:
+        """SIGTERM and wait; returns the exit code. Killed when it takes longer than it may."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self._process.wait(), STOP_TIMEOUT_S)
+            except TimeoutError:
+                await self.kill()
+        code = self._process.returncode
+        assert code is not None
+        return code
+
+    async def kill(self) -> None:
+        """SIGKILL, as a machine that dies would."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    async def get(self, path: str) -> Any:
+        """The JSON that the relayer's API answers."""
+        async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
+            return await answer.json()
+
+    async def rpc_requests(self) -> float:
+        """JSON-RPC requests made so far, as its metrics count them (batch items one by one)."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.url}/metrics") as answer:
+            text = await answer.text()
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "relayer_rpc_requests_total"
+        )
+
+    async def _until_ready(self) -> None:
+        assert self._process is not None
+        async with aiohttp.ClientSession() as session, asyncio.timeout(START_TIMEOUT_S):
+            while self._process.returncode is None:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(f"{self.url}/readyz") as answer:
+                        if answer.status == 200:
+                            return
+                await asyncio.sleep(0.1)
+        code = self._process.returncode
+        raise EndpointDown("relayer", f"ended with code {code}; see {self.log}")

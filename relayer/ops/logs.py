@@ -1,0 +1,187 @@
+"""Logs are events: a fixed lower-case name plus bound fields, one line each on standard error.
+
+The last step before a line is written hides secrets and bounds every value, whoever logged it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
+from urllib.parse import parse_qsl, urlsplit
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MAX_TEXT = 500
+"""Characters kept of a field."""
+MAX_TRACEBACK = 8_000
+"""Characters kept of a traceback; its end says most, so the middle goes."""
+MAX_ITEMS = 20
+"""Items kept of a list or mapping."""
+MAX_DEPTH = 4
+
+HIDDEN = "[hidden]"
+SHORTEST_SECRET = 6
+"""Shorter strings would hide ordinary words."""
+LONG_SEGMENT = 12
+"""A path segment of a URL from here on may be a key; `v2` and `mainnet` are not."""
+
+_EVENT = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+_SECRET_FIELD = re.compile(
+    r"(secret|passw|api_?key|private|mnemonic|token$|authorization|credential|^url$|_url$|^raw$)"
+)
+_URL = re.compile(r"\b([a-z][a-z0-9+.-]{1,20})://([^\s/?#'\"<>]*)([^\s'\"<>)\]]*)", re.IGNORECASE)
+
+
+def configure(
+    *,
+    level: str = "info",
+    style: str = "json",
+    secrets: Iterable[str] = (),
+    stream: TextIO | None = None,
+) -> None:
+    """Set up structlog and the standard library's logging for this process.
+
+    `level` is debug, info, warning or error; `style` is json or console; every string in `secrets`
+    (of a URL: its private parts) is blotted out wherever it occurs; `stream` is standard error
+    when not given.
+    """
+    out = stream or sys.stderr
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=processors(style, secrets=secrets, colors=out.isatty()),
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    _adopt_library_logs(max(number, logging.WARNING))
+
+
+def processors(style: str, *, secrets: Iterable[str] = (), colors: bool = False) -> list[Processor]:
+    """The chain every event passes, renderer last."""
+    last: Processor = (
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_plain_traceback)
+        if style == "console"
+        else structlog.processors.JSONRenderer(ensure_ascii=True)
+    )
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        fixed_event_name,
+        Redactor(secrets),
+        last,
+    ]
+
+
+def fixed_event_name(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Keep event names a closed vocabulary: a sentence becomes the field `text` instead."""
+    name = event.get("event")
+    if not (isinstance(name, str) and _EVENT.match(name)):
+        event["text"] = str(name)
+        event["event"] = "misnamed_event"
+    return event
+
+
+class Redactor:
+    """Hides secret fields, the private parts of URLs and known secrets, and bounds every value."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = {part for secret in secrets for part in _private_parts(secret)}
+        longest_first = sorted(known, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if known else None
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        return {key: self._field(key, value, 0) for key, value in event.items()}
+
+    def text(self, text: str, limit: int = MAX_TEXT) -> str:
+        """`text` without secrets, at most `limit` characters long."""
+        # Cut generously first: the patterns below must never run over a megabyte.
+        clean = _shortened(text, 2 * limit + 4096)
+        if self._known is not None:
+            clean = self._known.sub(HIDDEN, clean)
+        return _shortened(_URL.sub(_public_part, clean), limit)
+
+    def _field(self, key: str, value: Any, depth: int) -> Any:
+        if _SECRET_FIELD.search(key.lower()):
+            return HIDDEN
+        if key == "exception" and isinstance(value, str):
+            return self.text(value, MAX_TRACEBACK)
+        return self._value(value, depth)
+
+    def _value(self, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, bool | float):
+            return value
+        if isinstance(value, int):
+            return int(value) if abs(value) < 2**53 else str(value)
+        if isinstance(value, str):
+            return self.text(str(value))
+        if isinstance(value, bytes | bytearray | memoryview):
+            return self.text("0x" + bytes(value[:MAX_TEXT]).hex())
+        if depth >= MAX_DEPTH:
+            return "..."
+        if isinstance(value, Mapping):
+            kept = list(value.items())[:MAX_ITEMS]
+            return {self.text(str(k)): self._field(str(k), v, depth + 1) for k, v in kept}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._value(item, depth + 1) for item in list(value)[:MAX_ITEMS]]
+        return self.text(str(value))
+
+
+def _private_parts(secret: str) -> list[str]:
+    """What to blot out: of a URL its password, long path segments and query values, else all."""
+    if "://" not in secret:
+        return [secret] if len(secret) >= SHORTEST_SECRET else []
+    try:
+        url = urlsplit(secret)
+        password = url.password or ""
+    except ValueError:
+        return [secret]
+    segments = [s for s in url.path.split("/") if len(s) >= LONG_SEGMENT]
+    values = [value for _, value in parse_qsl(url.query)]
+    return segments + [s for s in (password, *values) if len(s) >= SHORTEST_SECRET]
+
+
+def _public_part(found: re.Match[str]) -> str:
+    scheme, authority, rest = found.groups()
+    host = authority.rpartition("@")[2]
+    return f"{scheme}://{host}{'/' + HIDDEN if rest.strip('/') else ''}"
+
+
+def _shortened(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = (limit - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+def _plain_traceback(out: TextIO, exc_info: Any) -> None:
+    """Tracebacks are text before they reach the renderer; locals are never shown."""
+
+
+class _IntoStructlog(logging.Handler):
+    """Carries what libraries log through the same redaction, under one event name."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            structlog.get_logger("library").log(
+                record.levelno,
+                "library_log",
+                logger=record.name,
+                text=record.getMessage(),
+                exc_info=record.exc_info,
+            )
+        except Exception:  # noqa: BLE001 - a library's broken log line must not reach its caller
+            self.handleError(record)
+
+
+def _adopt_library_logs(level: int) -> None:
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, _IntoStructlog)]:
+        root.removeHandler(old)
+    root.addHandler(_IntoStructlog())
+    root.setLevel(level)

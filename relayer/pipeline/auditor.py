@@ -1,0 +1,97 @@
+"""Compares what we stored with the chain's own count and root of each tree, and heals gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from relayer.adapter import Adapter, TreeTruth
+from relayer.errors import RangeTooWide
+from relayer.message import BlockNumber, ChainId
+from relayer.ops.metrics import Metrics
+from relayer.pipeline.follower import Follower
+from relayer.pipeline.forest import Forest
+from relayer.store import Store
+
+HEAL_RANGE = 1000
+
+
+class Auditor:
+    """Audits the trees of one origin chain, under the same lease as its follower."""
+
+    def __init__(
+        self,
+        *,
+        chain: ChainId,
+        adapters: Sequence[Adapter],
+        store: Store,
+        forest: Forest,
+        follower: Follower,
+        metrics: Metrics,
+        alarm: Callable[[str], None] | None = None,
+    ) -> None:
+        self._chain = chain
+        self._adapters = adapters
+        self._store = store
+        self._forest = forest
+        self._follower = follower
+        self._metrics = metrics
+        self._starts: Mapping[str, int] = {
+            adapter.name: min(
+                (s.start_block for s in adapter.sources() if s.chain == chain), default=0
+            )
+            for adapter in adapters
+        }
+        self._alarm = alarm
+        self._log = structlog.get_logger("relayer").bind(agent=self.name)
+
+    @property
+    def name(self) -> str:
+        return f"auditor:{self._chain}"
+
+    async def tick(self) -> bool:
+        """Audit every tree of this chain once."""
+        for adapter in self._adapters:
+            for truth in await adapter.truth():
+                if self._forest.spec(truth.tree).chain == self._chain:
+                    await self._audit(adapter, truth)
+        return False
+
+    async def _audit(self, adapter: Adapter, truth: TreeTruth) -> None:
+        cursor = await self._store.cursor(self._chain)
+        if cursor is None or cursor.block < truth.block:
+            return
+        size = await self._forest.size(truth.tree)
+        self._metrics.tree(truth.tree, size)
+        if size < truth.size:
+            self._metrics.audit_gap(truth.tree, truth.size - size)
+            self._log.error("leaves_missing", tree=truth.tree, stored=size, chain=truth.size)
+            await self._heal(adapter, truth)
+            return
+        self._metrics.audit_gap(truth.tree, 0)
+        if truth.root is None or truth.size == 0:
+            return
+        (root,) = await self._forest.roots(truth.tree, [truth.size])
+        if root != truth.root:
+            self._log.error(
+                "root_mismatch", tree=truth.tree, size=truth.size, stored=root.hex(),
+                chain=truth.root.hex(),
+            )  # fmt: skip
+            if self._alarm is not None:
+                self._alarm(truth.tree)
+
+    async def _heal(self, adapter: Adapter, truth: TreeTruth) -> None:
+        """Read backwards from the audited block until the tree is whole again."""
+        start = self._starts[adapter.name]
+        last, step = int(truth.block), HEAL_RANGE
+        while last >= start and await self._forest.size(truth.tree) < truth.size:
+            first = max(start, last - step + 1)
+            try:
+                await self._follower.ingest(BlockNumber(first), BlockNumber(last))
+            except RangeTooWide:
+                step = max(1, step // 2)
+                continue
+            last = first - 1
+        size = await self._forest.size(truth.tree)
+        self._log.warning("leaves_healed", tree=truth.tree, stored=size, chain=truth.size)

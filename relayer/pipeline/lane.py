@@ -1,0 +1,127 @@
+"""Puts one chain's agents together: the follower's side and the lane's side, each under a lease."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from relayer.adapter import Adapter
+from relayer.chains import ChainClient
+from relayer.chains.signers import Signer
+from relayer.message import BridgeName, Fact, Timestamp
+from relayer.ops.metrics import Metrics
+from relayer.pipeline.auditor import Auditor
+from relayer.pipeline.follower import Follower
+from relayer.pipeline.forest import Forest
+from relayer.pipeline.loop import Bell, run_agent
+from relayer.pipeline.nonces import SignerLane
+from relayer.pipeline.policy import Policy
+from relayer.pipeline.prover import Prover, ReadyCall
+from relayer.pipeline.submitter import Submitter
+from relayer.store import Lease, Store
+
+AUDIT_EVERY_S = 30.0
+INBOX_BATCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What every chain's agents share."""
+
+    store: Store
+    forest: Forest
+    adapters: Mapping[BridgeName, Adapter]
+    policy: Policy
+    metrics: Metrics
+    now: Callable[[], Timestamp]
+    rng: random.Random
+    dry_run: bool
+    on_facts: Callable[[Sequence[Fact]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainBells:
+    """One bell per loop of a chain, so that an event wakes just who it concerns."""
+
+    follower: Bell
+    prover: Bell
+    submitter: Bell
+
+    def on_head(self) -> None:
+        """A new block: the follower reads it, the submitter looks at what was mined."""
+        self.follower.ring()
+        self.submitter.ring()
+
+
+async def run_follower(
+    engine: Engine, chain: ChainClient, bells: ChainBells, lease: Lease, *, poll_s: float
+) -> None:
+    """Follow and audit one chain until cancelled or until the lease is lost."""
+    adapters = list(engine.adapters.values())
+    follower = Follower(
+        chain=chain,
+        adapters=adapters,
+        store=engine.store,
+        forest=engine.forest,
+        lease=lease,
+        metrics=engine.metrics,
+        on_facts=engine.on_facts,
+        now=engine.now,
+    )
+    auditor = Auditor(
+        chain=chain.chain_id,
+        adapters=adapters,
+        store=engine.store,
+        forest=engine.forest,
+        follower=follower,
+        metrics=engine.metrics,
+    )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run_agent(follower, bells.follower, idle_s=poll_s))
+        group.create_task(run_agent(auditor, Bell(), idle_s=AUDIT_EVERY_S))
+
+
+async def run_lane(
+    engine: Engine,
+    chain: ChainClient,
+    signers: Sequence[Signer],
+    bells: ChainBells,
+    lease: Lease,
+    *,
+    poll_s: float,
+) -> None:
+    """Prove and submit for one destination until cancelled or until the lease is lost."""
+    inbox: asyncio.Queue[ReadyCall] = asyncio.Queue(chain.settings.lane.claim * INBOX_BATCHES)
+    prover = Prover(
+        chain=chain,
+        adapters=engine.adapters,
+        store=engine.store,
+        lease=lease,
+        policy=engine.policy,
+        metrics=engine.metrics,
+        out=inbox,
+        on_ready=bells.submitter.ring,
+        now=engine.now,
+    )
+    lanes = [
+        SignerLane(chain=chain, signer=one, store=engine.store, lease=lease, now=engine.now)
+        for one in signers
+    ]
+    submitter = Submitter(
+        chain=chain,
+        adapters=engine.adapters,
+        signers=lanes,
+        store=engine.store,
+        lease=lease,
+        policy=engine.policy,
+        metrics=engine.metrics,
+        inbox=inbox,
+        now=engine.now,
+        rng=engine.rng,
+        dry_run=engine.dry_run,
+    )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run_agent(prover, bells.prover, idle_s=poll_s))
+        group.create_task(run_agent(submitter, bells.submitter, idle_s=poll_s))

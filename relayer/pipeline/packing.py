@@ -1,0 +1,204 @@
+"""Simulates ready calls and packs those that work into transactions, one bad call at a time out.
+
+A pack is estimated with no failure allowed, so the estimate covers every call in it, and sent with
+failure allowed, so that a call which fails later spoils nothing but itself. A pack whose estimate
+could hide one call over the gas cap is estimated call by call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relayer.chains import ChainClient
+from relayer.chains.multicall import encode_aggregate3_value
+from relayer.errors import CallReverted, RelayerError, Transient
+from relayer.message import Address, Gas, Wei
+from relayer.pipeline.prover import ReadyCall
+
+CALL_OVERHEAD_GAS = 12_000
+"""Multicall3's own cost per call (loop, memory, cold account), rounded up."""
+INTRINSIC_GAS = 21_000
+CALLDATA_GAS_PER_BYTE = 16
+CALL_OVERHEAD_BYTES = 192
+"""ABI words around each packed call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Calls that travel in one transaction, with the gas to send."""
+
+    items: tuple[ReadyCall, ...]
+    gas: Gas
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A call that must not be sent: the error says why; `gas` is set when only its price is."""
+
+    item: ReadyCall
+    error: RelayerError | None
+    gas: Gas | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a transaction does, apart from who sends it and at what price."""
+
+    to: Address
+    data: bytes
+    value: Wei
+    access_list: tuple[tuple[Address, tuple[bytes, ...]], ...] = ()
+
+
+def body_of(chain: ChainClient, items: Sequence[ReadyCall], *, lenient: bool) -> Body:
+    """The body that carries `items`; `lenient` lets single calls fail without undoing the rest."""
+    access_list = tuple(entry for item in items for entry in item.call.access_list)
+    if len(items) == 1:
+        call = items[0].call
+        return Body(call.to, call.data, call.value, access_list)
+    multicall = chain.settings.multicall
+    assert multicall is not None  # `Packer` never shares without one
+    calls = [(item.call.to, lenient, item.call.value, item.call.data) for item in items]
+    value = Wei(sum(item.call.value for item in items))
+    return Body(multicall, encode_aggregate3_value(calls), value, access_list)
+
+
+class Packer:
+    """Simulation and packing for one lane; remembers the cheapest call seen as a sound floor."""
+
+    def __init__(self, chain: ChainClient) -> None:
+        self._chain = chain
+        self._lane = chain.settings.lane
+        self._cheapest: Gas | None = None
+
+    async def pack(
+        self, items: Sequence[ReadyCall], sender: Address
+    ) -> tuple[list[Pack], list[Failed]]:
+        """Split `items` into packs that simulate well now, and calls that failed with the reason."""
+        shared = [item for item in items if self._may_share(item)]
+        single = [item for item in items if not self._may_share(item)]
+        packs: list[Pack] = []
+        failed: list[Failed] = []
+        for group in self._groups(shared):
+            done, bad = await self._pack_group(group, sender)
+            packs += done
+            failed += bad
+        if single:
+            good, bad = await self._one_by_one(single, sender)
+            packs += [Pack((item,), self._with_margin(gas)) for item, gas in good]
+            failed += bad
+        return packs, failed
+
+    def _may_share(self, item: ReadyCall) -> bool:
+        has_multicall = self._chain.settings.multicall is not None
+        return has_multicall and item.call.shareable and not item.record.alone
+
+    def _groups(self, items: Sequence[ReadyCall]) -> list[list[ReadyCall]]:
+        """Bounded by count, bytes and the gas that the cheapest call seen lets us expect."""
+        groups: list[list[ReadyCall]] = []
+        size = 0
+        most = self._lane.batch_calls
+        if self._cheapest:
+            most = max(1, min(most, self._lane.batch_gas // self._cheapest))
+        for item in items:
+            weight = len(item.call.data) + CALL_OVERHEAD_BYTES
+            full = not groups or len(groups[-1]) >= most
+            if full or size + weight > self._lane.max_tx_bytes:
+                groups.append([])
+                size = 0
+            groups[-1].append(item)
+            size += weight
+        return groups
+
+    async def _pack_group(
+        self, group: list[ReadyCall], sender: Address
+    ) -> tuple[list[Pack], list[Failed]]:
+        if len(group) > 1 and self._cheapest is not None:
+            gas = await self._estimate_together(group, sender)
+            if gas is not None and self._none_over_cap(gas, len(group)):
+                return [Pack(tuple(group), self._with_margin(gas, group))], []
+        good, failed = await self._one_by_one(group, sender)
+        return self._combine(good), failed
+
+    async def _estimate_together(self, group: list[ReadyCall], sender: Address) -> Gas | None:
+        try:
+            body = body_of(self._chain, group, lenient=False)
+            return Gas(await self._chain.estimate(_request(body, sender, self._lane.batch_gas * 2)))
+        except Transient:
+            raise
+        except RelayerError:
+            return None
+
+    def _none_over_cap(self, gas: Gas, count: int) -> bool:
+        """No call can cost more than the cap if the others cost at least the cheapest seen."""
+        assert self._cheapest is not None
+        most_one_can_cost = gas - (count - 1) * self._cheapest
+        return most_one_can_cost <= self._lane.gas_cap and gas <= self._lane.batch_gas
+
+    async def _one_by_one(
+        self, items: Sequence[ReadyCall], sender: Address
+    ) -> tuple[list[tuple[ReadyCall, Gas]], list[Failed]]:
+        cap = self._lane.gas_cap
+        bodies = [body_of(self._chain, [item], lenient=False) for item in items]
+        answers = await self._chain.batch(
+            [("eth_estimateGas", [_request(body, sender, cap)]) for body in bodies]
+        )
+        good: list[tuple[ReadyCall, Gas]] = []
+        failed: list[Failed] = []
+        for item, answer in zip(items, answers, strict=True):
+            if isinstance(answer, RelayerError):
+                failed.append(Failed(item, answer))
+                continue
+            gas = Gas(max(int(answer, 16), item.call.gas_floor))
+            if gas > cap:
+                failed.append(Failed(item, None, gas))
+                continue
+            good.append((item, gas))
+            self._cheapest = gas if self._cheapest is None else Gas(min(self._cheapest, gas))
+        return good, failed
+
+    def _combine(self, good: Sequence[tuple[ReadyCall, Gas]]) -> list[Pack]:
+        """Packs by the sum of single estimates, an upper bound of the whole."""
+        packs: list[Pack] = []
+        current: list[ReadyCall] = []
+        total = 0
+        for item, gas in good:
+            # 64/63: Multicall3 can hand on all but one 64th of what it has left
+            need = (gas + CALL_OVERHEAD_GAS) * 64 // 63
+            if current and total + need > self._lane.batch_gas:
+                packs.append(Pack(tuple(current), self._with_margin(Gas(total))))
+                current, total = [], 0
+            current.append(item)
+            total += need
+        if current:
+            packs.append(Pack(tuple(current), self._with_margin(Gas(total))))
+        return packs
+
+    def _with_margin(self, gas: Gas, items: Sequence[ReadyCall] = ()) -> Gas:
+        floor = sum(item.call.gas_floor for item in items)
+        return Gas(max(gas, floor) * (100 + self._lane.gas_margin_percent) // 100)
+
+
+def _request(body: Body, sender: Address, gas: int) -> dict[str, Any]:
+    """JSON-RPC form; `gas` bounds what a call that burns everything can cost the node."""
+    intrinsic = INTRINSIC_GAS + CALLDATA_GAS_PER_BYTE * len(body.data)
+    request: dict[str, Any] = {
+        "from": sender,
+        "to": body.to,
+        "data": "0x" + body.data.hex(),
+        "value": hex(body.value),
+        "gas": hex(gas + intrinsic),
+    }
+    if body.access_list:
+        request["accessList"] = [
+            {"address": address, "storageKeys": ["0x" + key.hex() for key in keys]}
+            for address, keys in body.access_list
+        ]
+    return request
+
+
+def revert_of(error: RelayerError) -> bytes:
+    """The bounded revert data of a failed call, empty when the node gave none."""
+    return error.revert if isinstance(error, CallReverted) else b""

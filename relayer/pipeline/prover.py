@@ -1,0 +1,178 @@
+"""Asks each bridge's adapter, in batches, what the due messages of one lane need next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from relayer.adapter import Adapter, Call, Done, Refuse, Step, Wait
+from relayer.chains import ChainClient
+from relayer.errors import RelayerError, Transient
+from relayer.message import BridgeName, Gate, MessageId, Reason, Record, Timestamp
+from relayer.ops.metrics import Metrics
+from relayer.pipeline.policy import Policy
+from relayer.store import Lease, Store
+
+VISIBILITY_S = 60.0
+"""A claimed message comes back by itself after this long, should we die with it in hand."""
+SICK_RECHECK_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyCall:
+    """A call and the message it carries, on its way to the submitter."""
+
+    record: Record
+    call: Call
+
+
+class Prover:
+    """Turns due messages of one lane into waits, refusals and ready calls."""
+
+    def __init__(
+        self,
+        *,
+        chain: ChainClient,
+        adapters: Mapping[BridgeName, Adapter],
+        store: Store,
+        lease: Lease,
+        policy: Policy,
+        metrics: Metrics,
+        out: asyncio.Queue[ReadyCall],
+        on_ready: Callable[[], None],
+        now: Callable[[], Timestamp],
+    ) -> None:
+        self._chain = chain
+        self._adapters = adapters
+        self._store = store
+        self._lease = lease
+        self._policy = policy
+        self._metrics = metrics
+        self._out = out
+        self._on_ready = on_ready
+        self._now = now
+        self._log = structlog.get_logger("relayer").bind(agent=self.name)
+
+    @property
+    def name(self) -> str:
+        return f"prover:{self._chain.name}"
+
+    async def tick(self) -> bool:
+        """Open gates, claim one batch of due messages and write down what each needs."""
+        await self._open_gates()
+        room = self._out.maxsize - self._out.qsize()
+        limit = min(self._chain.settings.lane.claim, room)
+        if limit <= 0:
+            return False
+        records = await self._store.claim_due(
+            self._lease, self._now(), limit=limit, visibility_s=VISIBILITY_S
+        )
+        if not records:
+            return False
+        steps = await self.steps(records)
+        await self._write_down(records, steps)
+        return len(records) == limit
+
+    async def steps(self, records: Sequence[Record]) -> dict[MessageId, Step]:
+        """The next step of every record: policy first, then its bridge's adapter."""
+        steps: dict[MessageId, Step] = {}
+        by_bridge: dict[BridgeName, list[Record]] = {}
+        for record in records:
+            barred = self._policy.admit(record) or self._policy.unpaid(record)
+            if barred is not None:
+                steps[record.id] = barred
+            else:
+                by_bridge.setdefault(record.route.bridge, []).append(record)
+        answers = await asyncio.gather(
+            *(self._ask(bridge, group) for bridge, group in by_bridge.items())
+        )
+        for answer in answers:
+            steps.update(answer)
+        return steps
+
+    async def _ask(self, bridge: BridgeName, records: list[Record]) -> Mapping[MessageId, Step]:
+        """One bridge's answers; its failure is a wait for its own messages only."""
+        adapter = self._adapters.get(bridge)
+        if adapter is None:
+            missing = Refuse(Reason.UNSUPPORTED, f"bridge {bridge!r} is not in the configuration")
+            return {record.id: missing for record in records}
+        try:
+            return await adapter.next_steps(records)
+        except Transient as error:
+            sick = Wait(Reason.SOURCE_UNREACHABLE, str(error)[:300], recheck_s=SICK_RECHECK_S)
+            return {record.id: sick for record in records}
+        except RelayerError as error:
+            if len(records) == 1:
+                return {records[0].id: Refuse(Reason.INVALID_MESSAGE, str(error)[:300])}
+        except Exception:  # noqa: BLE001 - one poisonous message must not stop the others
+            if len(records) == 1:
+                self._log.exception("adapter_crashed", bridge=bridge, message_id=records[0].id)
+                return {records[0].id: Wait(Reason.INTERNAL_ERROR, "see the log", recheck_s=300.0)}
+        middle = len(records) // 2
+        halves = records[:middle], records[middle:]
+        answers = [await self._ask(bridge, half) for half in halves]
+        return {**answers[0], **answers[1]}
+
+    async def _open_gates(self) -> None:
+        gates = await self._store.waiting_gates(self._lease.chain)
+        by_bridge: dict[BridgeName, list[Gate]] = {}
+        for gate in gates:
+            by_bridge.setdefault(gate.bridge, []).append(gate)
+        for bridge, group in by_bridge.items():
+            adapter = self._adapters.get(bridge)
+            if adapter is None:
+                continue
+            try:
+                levels = await adapter.levels(group)
+            except Transient as error:
+                self._log.warning("gate_levels_unknown", bridge=bridge, error=str(error)[:300])
+                continue
+            for gate in group:
+                await self._store.open_gate(self._lease, gate, levels.get(gate))
+
+    async def _write_down(self, records: Sequence[Record], steps: Mapping[MessageId, Step]) -> None:
+        by_id = {record.id: record for record in records}
+        waits: list[tuple[MessageId, Wait]] = []
+        refusals: list[tuple[MessageId, Refuse, Mapping[str, str]]] = []
+        done: list[tuple[MessageId, Done]] = []
+        ready: list[ReadyCall] = []
+        for message_id, record in by_id.items():
+            match steps.get(message_id, Wait(Reason.INTERNAL_ERROR, "the adapter gave no answer")):
+                case Wait() as wait:
+                    waits.append((message_id, wait))
+                    self._metrics.reason(record.route, wait.reason)
+                case Refuse() as refuse:
+                    refusals.append((message_id, refuse, {}))
+                    self._metrics.reason(record.route, refuse.reason)
+                case Done() as finished:
+                    done.append((message_id, finished))
+                case Call() as call:
+                    ready.append(ReadyCall(record, call))
+        if waits:
+            await self._store.note_waits(self._lease, waits)
+        if refusals:
+            await self._store.note_refused(self._lease, refusals)
+        if done:
+            await self._note_done(done)
+        await self._hand_over(ready)
+
+    async def _note_done(self, done: Sequence[tuple[MessageId, Done]]) -> None:
+        """Delivered by the inbox's own word at its latest block; final once the follower says so."""
+        block = (await self._chain.header("latest")).number
+        await self._store.note_included(
+            self._lease, [(mid, block, None, False, finished.detail) for mid, finished in done]
+        )
+
+    async def _hand_over(self, ready: Sequence[ReadyCall]) -> None:
+        if not ready:
+            return
+        await self._store.note_ready(self._lease, [item.record.id for item in ready])
+        for item in ready:
+            self._metrics.stage(
+                item.record.route, "seen_to_ready", self._now() - item.record.seen_at
+            )
+            self._out.put_nowait(item)
+        self._on_ready()

@@ -1,0 +1,300 @@
+"""Carries ready calls of one lane on chain: simulate, pack, price, store the intent, broadcast.
+
+What a transaction did is read from the logs of its receipt, never from `status` alone; delivery is
+confirmed later by the follower, at the destination's finality rule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from relayer.adapter import Action, Adapter, Outcome, Refuse, Wait
+from relayer.chains import ChainClient
+from relayer.chains.fees import FeeQuote, quote
+from relayer.chains.logs import parse_logs
+from relayer.errors import RelayerError, Transient
+from relayer.message import (
+    BlockNumber,
+    BridgeName,
+    DeliverySeen,
+    Gas,
+    MessageId,
+    Reason,
+    Record,
+    Timestamp,
+    TxHash,
+    Wei,
+)
+from relayer.ops.metrics import Metrics
+from relayer.pipeline.nonces import Mined, SignerLane
+from relayer.pipeline.packing import Failed, Pack, Packer, body_of, revert_of
+from relayer.pipeline.policy import Policy
+from relayer.pipeline.prover import ReadyCall
+from relayer.pipeline.retry import RetryPolicy
+from relayer.store import Lease, Store
+
+WAIT_AFTER_FAILURE_S = 15.0
+POOR_RECHECK_S = 30.0
+AT_ONCE_S = 0.0
+
+
+class Submitter:
+    """The submitting half of one lane; `tick()` is called under the lane's lease."""
+
+    def __init__(
+        self,
+        *,
+        chain: ChainClient,
+        adapters: Mapping[BridgeName, Adapter],
+        signers: Sequence[SignerLane],
+        store: Store,
+        lease: Lease,
+        policy: Policy,
+        metrics: Metrics,
+        inbox: asyncio.Queue[ReadyCall],
+        now: Callable[[], Timestamp],
+        rng: random.Random,
+        dry_run: bool,
+    ) -> None:
+        self._chain = chain
+        self._adapters = adapters
+        self._signers = signers
+        self._store = store
+        self._lease = lease
+        self._policy = policy
+        self._metrics = metrics
+        self._inbox = inbox
+        self._now = now
+        self._rng = rng
+        self._dry_run = dry_run
+        self._retry = RetryPolicy(chain.settings.lane.max_attempts)
+        self._packer = Packer(chain)
+        self._loaded = False
+        self._log = structlog.get_logger("relayer").bind(agent=self.name)
+
+    @property
+    def name(self) -> str:
+        return f"submitter:{self._chain.name}"
+
+    async def tick(self) -> bool:
+        """Look after what is in flight, then send what is ready; True when more is ready."""
+        if not self._loaded:
+            for signer in self._signers:
+                await signer.load()
+            self._loaded = True
+        head = (await self._chain.header("latest")).number
+        for signer in self._signers:
+            for mined in await signer.mined(head):
+                await self._settle(signer, mined)
+            await signer.push()
+        await self._reopen_overdue()
+        await self._send_ready()
+        return False
+
+    # --- sending -----------------------------------------------------------------------------
+
+    async def _send_ready(self) -> None:
+        signer = self._freest()
+        if signer is None or self._inbox.empty():
+            return
+        items = self._drain(signer.room() * self._chain.settings.lane.batch_calls)
+        packs, failed = await self._packer.pack(items, signer.address)
+        await self._note_failures(failed)
+        if self._dry_run:
+            would = Wait(Reason.DRY_RUN, "simulated well; dry_run is on", recheck_s=300.0)
+            await self._wait([item for pack in packs for item in pack.items], would)
+            return
+        if not packs:
+            return
+        fees = await quote(self._chain)
+        for pack in packs:
+            await self._send(pack, fees)
+
+    def _drain(self, most: int) -> list[ReadyCall]:
+        items: list[ReadyCall] = []
+        while len(items) < most and not self._inbox.empty():
+            items.append(self._inbox.get_nowait())
+        return items
+
+    def _freest(self) -> SignerLane | None:
+        return max(
+            (signer for signer in self._signers if signer.room() > 0),
+            key=lambda signer: signer.room(),
+            default=None,
+        )
+
+    async def _send(self, pack: Pack, fees: FeeQuote) -> None:
+        unpaid = [
+            (item, wait)
+            for item in pack.items
+            if (wait := self._policy.unpaid(item.record, Gas(pack.gas // len(pack.items))))
+        ]
+        for item, wait in unpaid:
+            await self._wait([item], wait)
+        items = [item for item in pack.items if item not in [poor for poor, _ in unpaid]]
+        if not items:
+            return
+        body = body_of(self._chain, items, lenient=True)
+        signer = await self._signer_for(items, body.value + pack.gas * fees.max_fee)
+        if signer is None:
+            return
+        ids = [item.record.id for item in items]
+        refused = await signer.send(body, pack.gas, ids, fees)
+        if refused:
+            # somebody else moved them on meanwhile; the rest comes back by itself
+            rest = [item for item in items if item.record.id not in set(refused)]
+            await self._wait(rest, Wait(Reason.NEW, "packed anew", recheck_s=AT_ONCE_S))
+            return
+        self._metrics.transaction(self._chain.name, "broadcast")
+        for item in items:
+            waited = self._now() - item.record.since
+            self._metrics.stage(item.record.route, "ready_to_submitted", waited)
+        self._log.info("transaction_sent", calls=len(items), gas=pack.gas, signer=signer.address)
+
+    async def _signer_for(self, items: Sequence[ReadyCall], worst_cost: int) -> SignerLane | None:
+        """A signer with room and money; without one the messages wait with the reason."""
+        signer = self._freest()
+        if signer is None:
+            await self._wait(items, Wait(Reason.PROVED, "every signer is busy", recheck_s=1.0))
+            return None
+        for candidate in sorted(self._signers, key=lambda one: -one.room()):
+            if candidate.room() <= 0:
+                continue
+            balance = await self._chain.balance(candidate.address)
+            self._metrics.balance(self._chain.name, candidate.address, balance)
+            if balance >= worst_cost:
+                return candidate
+        detail = f"needs up to {worst_cost} wei; no signer of the lane has it"
+        await self._wait(items, Wait(Reason.INSUFFICIENT_BALANCE, detail, recheck_s=POOR_RECHECK_S))
+        return None
+
+    # --- failures before sending -------------------------------------------------------------
+
+    async def _note_failures(self, failed: Sequence[Failed]) -> None:
+        for failure in failed:
+            await self._note_failure(failure)
+
+    async def _note_failure(self, failure: Failed) -> None:
+        record = failure.item.record
+        if isinstance(failure.error, Transient):
+            wait = Wait(Reason.SOURCE_UNREACHABLE, str(failure.error)[:300], recheck_s=5.0)
+            await self._wait([failure.item], wait)
+            return
+        if failure.error is None:
+            detail = f"needs {failure.gas} gas, cap is {self._chain.settings.lane.gas_cap}"
+            await self._fail(record, Reason.GAS_CAP_EXCEEDED, detail, {"gas": str(failure.gas)})
+            return
+        await self._judge(failure.item, failure.error)
+
+    async def _judge(self, item: ReadyCall, error: RelayerError) -> None:
+        """Let the adapter say what a failed simulation means, and write that down."""
+        record = item.record
+        revert = revert_of(error)
+        outcome = Outcome(revert=revert, text=str(error)[:500], mined=False)
+        verdict = self._adapters[record.route.bridge].classify(record, item.call, outcome)
+        evidence = {"revert": "0x" + revert.hex(), "text": str(error)[:500]}
+        self._metrics.reason(record.route, verdict.reason)
+        match verdict.action:
+            case Action.DONE:
+                block = (await self._chain.header("latest")).number
+                await self._store.note_included(
+                    self._lease, [(record.id, block, None, False, verdict.detail)]
+                )
+            case Action.WAIT:
+                wait = Wait(verdict.reason, verdict.detail, recheck_s=WAIT_AFTER_FAILURE_S)
+                await self._wait([item], wait)
+            case Action.RETRY:
+                await self._fail(record, verdict.reason, verdict.detail, evidence)
+            case Action.HOLD | Action.DEAD:
+                dead = verdict.action is Action.DEAD
+                refuse = Refuse(verdict.reason, verdict.detail, dead=dead)
+                await self._store.note_refused(self._lease, [(record.id, refuse, evidence)])
+
+    async def _fail(
+        self,
+        record: Record,
+        reason: Reason,
+        detail: str,
+        evidence: Mapping[str, str],
+        *,
+        at_once: bool = False,
+    ) -> None:
+        """One attempt spent: back off, or the dead letters when attempts run out."""
+        delay = self._retry.delay_s(record.attempts + 1, self._rng)
+        self._metrics.reason(record.route, reason)
+        if delay is None:
+            await self._store.note_dead(self._lease, [(record.id, reason, detail, dict(evidence))])
+            self._log.error("message_dead", message_id=record.id, reason=reason, detail=detail)
+            return
+        wake_at = Timestamp(self._now() + (0.0 if at_once else delay))
+        await self._store.note_retry(
+            self._lease, [(record.id, reason, detail, dict(evidence), wake_at, True)]
+        )
+
+    async def _wait(self, items: Sequence[ReadyCall], wait: Wait) -> None:
+        if items:
+            await self._store.note_waits(self._lease, [(item.record.id, wait) for item in items])
+
+    # --- after mining ------------------------------------------------------------------------
+
+    async def _settle(self, signer: SignerLane, mined: Mined) -> None:
+        """Write down what a mined transaction did to each of its messages, then forget it."""
+        ids = [call.message_id for call in mined.intent.calls]
+        if mined.receipt is None:
+            self._metrics.transaction(self._chain.name, "replaced_by_stranger")
+            await self._store.reopen(self._lease, ids, Reason.REPLACED)
+            await signer.settle(mined, "lost")
+            return
+        block = BlockNumber(int(str(mined.receipt["blockNumber"]), 16))
+        tx = TxHash(str(mined.receipt["transactionHash"]))
+        delivered = self._delivered_by(mined.receipt)
+        good = [message_id for message_id in ids if message_id in delivered]
+        if good:
+            await self._store.note_included(
+                self._lease, [(message_id, block, tx, True, "") for message_id in good]
+            )
+        await self._settle_rest([mid for mid in ids if mid not in delivered], tx)
+        ok = int(str(mined.receipt["status"]), 16) == 1
+        self._metrics.transaction(self._chain.name, "mined" if ok else "reverted")
+        await self._book_cost(mined, ids)
+        await signer.settle(mined, "mined")
+        self._log.info("transaction_mined", tx=tx, block=block, delivered=len(good), of=len(ids))
+
+    async def _settle_rest(self, ids: Sequence[MessageId], tx: TxHash) -> None:
+        """Carried but not delivered: an attempt is spent; look again at once, and alone."""
+        for record in await self._store.get_many(ids):
+            detail = f"mined in {tx} without delivery"
+            await self._fail(record, Reason.CALL_REVERTED, detail, {"tx": tx}, at_once=True)
+
+    def _delivered_by(self, receipt: Mapping[str, object]) -> set[MessageId]:
+        logs = parse_logs(self._chain.chain_id, receipt.get("logs"))
+        return {
+            fact.message_id
+            for adapter in self._adapters.values()
+            for fact in adapter.decode(logs)
+            if isinstance(fact, DeliverySeen)
+        }
+
+    async def _book_cost(self, mined: Mined, ids: Sequence[MessageId]) -> None:
+        assert mined.receipt is not None
+        gas = int(str(mined.receipt["gasUsed"]), 16)
+        price = int(str(mined.receipt.get("effectiveGasPrice", "0x0")), 16)
+        for record in await self._store.get_many(ids):
+            share = Gas(gas // len(ids))
+            cost = Wei(share * price)
+            await self._store.add_cost(self._lease, record.route, wei=cost, gas=share)
+            self._metrics.cost(record.route, share, cost)
+
+    async def _reopen_overdue(self) -> None:
+        """Seen included, but the final chain says nothing of it: back to the start."""
+        cursor = await self._store.cursor(self._lease.chain)
+        if cursor is None:
+            return
+        ids = await self._store.overdue_included(self._lease.chain, cursor.block)
+        if ids:
+            await self._store.reopen(self._lease, ids, Reason.REORGED)
+            self._log.warning("inclusion_not_final", count=len(ids))

@@ -1,0 +1,131 @@
+"""Opens the Redis client (single, Sentinel or Cluster) and checks that it is safe to store in."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException, RedisError
+
+from relayer.errors import ConfigInvalid, StoreUnavailable, StoreUnsafe
+
+OLDEST = (6, 2)
+"""ZRANGESTORE and GETDEL, which the scripts use, came with 6.2."""
+
+CONNECTIONS = 40
+"""A little above the calls in flight, so that nobody waits for a socket."""
+
+
+class Client(Protocol):
+    """The part of redis-py's two asyncio clients the store uses."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any: ...
+
+    async def aclose(self) -> None: ...
+
+
+async def connect(url: str, *, cluster: bool, timeout_s: float) -> Client:
+    """A ready client for `redis://`, `rediss://`, `unix://` or `redis+sentinel://`.
+
+    Nothing is repeated behind our back: a write that may have happened is the caller's to judge.
+    """
+    try:
+        return await _client(url, cluster=cluster, timeout_s=timeout_s)
+    except (RedisError, RedisClusterException, OSError) as error:
+        raise StoreUnavailable(f"Redis: {type(error).__name__}: {str(error)[:300]}") from error
+    except ValueError as error:
+        raise ConfigInvalid(f"redis.url: {error}") from error
+
+
+async def _client(url: str, *, cluster: bool, timeout_s: float) -> Client:
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "decode_responses": False,
+    }
+    if cluster:
+        nodes = RedisCluster.from_url(url, max_connections=CONNECTIONS, **options)
+        try:
+            await nodes.initialize()
+        except BaseException:
+            await nodes.aclose()
+            raise
+        return nodes
+    if url.startswith("redis+sentinel://"):
+        return _sentinel(url, options)
+    pool = BlockingConnectionPool.from_url(
+        url, max_connections=CONNECTIONS, timeout=timeout_s, **options
+    )
+    return Redis.from_pool(pool)
+
+
+def _sentinel(url: str, options: dict[str, Any]) -> Client:
+    """`redis+sentinel://[user:password@]host:port,host:port/<service>[/<db>]`."""
+    parts = urlsplit(url)
+    login, _, places = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("a redis+sentinel:// url needs the service name as its path")
+    hosts = [place.rpartition(":") for place in places.split(",")]
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        [(host or port, int(port) if host else 26379) for host, _, port in hosts],
+        sentinel_kwargs={key: options[key] for key in ("socket_timeout", "socket_connect_timeout")},
+    )
+    primary: Client = sentinel.master_for(
+        service,
+        db=int(database or 0),
+        username=unquote(user) or None,
+        password=unquote(password) or None,
+        **options,
+    )
+    return primary
+
+
+async def sections(client: Client, section: str) -> list[dict[str, Any]]:
+    """`INFO <section>` of every primary."""
+    try:
+        if isinstance(client, RedisCluster):
+            answer = await client.execute_command(
+                "INFO", section, target_nodes=RedisCluster.PRIMARIES
+            )
+        else:
+            answer = await client.execute_command("INFO", section)
+    except (RedisError, RedisClusterException, OSError) as error:
+        raise StoreUnavailable(f"Redis: {type(error).__name__}: {str(error)[:300]}") from error
+    if answer and all(isinstance(value, dict) for value in answer.values()):
+        return [dict(value) for value in answer.values()]
+    return [dict(answer)]
+
+
+async def require_safe(client: Client, *, allow_unsafe: bool) -> None:
+    """Refuse a server that may lose or evict state: `StoreUnsafe` says what to change."""
+    for server in await sections(client, "server"):
+        version = str(server.get("redis_version", "0.0"))
+        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        if numbers < OLDEST:
+            raise StoreUnsafe(f"Redis {version} is too old; 6.2 or newer (or Valkey) is needed")
+    for node in await sections(client, "replication"):
+        if node.get("role") not in (None, "master"):
+            raise StoreUnavailable("Redis is a replica; decisions need the primary")
+    if allow_unsafe:
+        return
+    for memory in await sections(client, "memory"):
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise StoreUnsafe(
+                f"Redis maxmemory-policy is {policy}: it may evict messages that wait;"
+                " set it to noeviction (or redis.allow_unsafe: true to take the risk)"
+            )
+    for persistence in await sections(client, "persistence"):
+        if not int(persistence.get("aof_enabled", 0)):
+            raise StoreUnsafe(
+                "Redis has no append-only file: a crash loses intents that were broadcast;"
+                " set appendonly yes (or redis.allow_unsafe: true to take the risk)"
+            )

@@ -1,0 +1,134 @@
+"""Every key the store writes: its type, lifetime and writer. Names are a contract: add, never
+rename. All keys of one chain share a hash tag, so each Lua script stays in one Cluster slot.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from relayer.message import ChainId
+
+SCHEMA_VERSION = "1"
+"""Grows when a program that reads the old layout would misread the new one."""
+
+META = "meta"
+"""The hash tag of the two keys that belong to no chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """One row of the table."""
+
+    name: str
+    """What follows `<prefix>:{<chain id>}:`, `<...>` standing for a part."""
+    type: str
+    lifetime: str
+    writer: str
+    holds: str
+
+
+CHAIN_KEYS: tuple[KeySpec, ...] = (
+    # who may write
+    KeySpec("lease:<role>", "string", "lease_s, renewed", "leases", "'<token> <owner>'"),
+    KeySpec("fence:<role>", "string", "for ever", "leases", "the last token given out"),
+    KeySpec(
+        "origins",
+        "hash",
+        "for ever",
+        "facts",
+        "origin chain -> highest follower token that wrote records here",
+    ),
+    # the follower of this chain
+    KeySpec("cursor", "hash", "for ever", "facts", "block, hash; floor; undo while rolling back"),
+    KeySpec("scanned", "zset", "newest 512", "facts", "'<block> <hash>' of scanned blocks"),
+    KeySpec(
+        "facts",
+        "zset",
+        "back to the oldest scanned block",
+        "facts",
+        "what must be undone if a block is replaced, by block",
+    ),
+    KeySpec(
+        "unconfirmed",
+        "zset",
+        "until the cursor passes",
+        "leases, facts",
+        "facts above the cursor a dead owner left, not yet seen again",
+    ),
+    KeySpec("roots", "set", "for ever", "facts", "gates that have roots"),
+    KeySpec("root:<gate>", "zset", "highest 4096", "facts", "accepted roots by level"),
+    # trees of this chain as origin
+    KeySpec("trees", "set", "for ever", "trees", "names of trees"),
+    KeySpec("tree:<tree>", "hash", "for ever", "trees", "size, epoch"),
+    KeySpec(
+        "nodes:<tree>:<level>:<chunk>",
+        "string",
+        "for ever",
+        "trees",
+        "256 nodes of one level, 32 bytes a slot",
+    ),
+    KeySpec("leaves:<tree>", "hash", "until in the tree", "trees", "index -> leaf"),
+    KeySpec(
+        "leaf_blocks:<tree>",
+        "zset",
+        "back to the oldest scanned block",
+        "trees",
+        "'<first index> <block hash>' by block",
+    ),
+    # the lane that delivers to this chain
+    KeySpec("routes", "set", "for ever", "facts", "routes seen by this lane"),
+    KeySpec(
+        "message:<id>",
+        "hash",
+        "retention after delivery; a stub (payment or delivery before the message) likewise",
+        "facts, lane, operator",
+        "one message and its walk",
+    ),
+    KeySpec(
+        "status:<status>:<route>",
+        "zset",
+        "as its messages",
+        "facts, lane, operator",
+        "ids by seen_at, delivered ones by when that was",
+    ),
+    KeySpec("counts", "hash", "as its messages", "facts, lane, operator", "status reason route"),
+    KeySpec("due:<route>", "zset", "while waiting", "facts, lane, operator", "ids by wake_at"),
+    KeySpec("turn", "string", "for ever", "lane", "which route is served first"),
+    KeySpec("gates", "set", "while waited on", "lane", "gates that messages wait on"),
+    KeySpec("gate:<gate>", "zset", "while waited on", "lane", "ids by gate value"),
+    KeySpec("included", "zset", "while included", "lane", "ids by block"),
+    KeySpec("tx:<hash>", "string", "as its messages", "facts, lane", "ids a transaction concerns"),
+    KeySpec("sent", "zset", "retention", "lane", "hashes of our own transactions by time"),
+    KeySpec(
+        "intents:<signer>",
+        "hash",
+        "until settled",
+        "lane",
+        "'<nonce>' -> intent, '<nonce>:<n>' -> attempt",
+    ),
+    KeySpec("cost", "hash", "for ever", "lane", "route -> 'wei gas transactions'"),
+)
+
+META_KEYS: tuple[KeySpec, ...] = (
+    KeySpec("schema", "string", "for ever", "open", "SCHEMA_VERSION"),
+    KeySpec("chains", "set", "for ever", "leases, facts", "ids of chains that have keys"),
+)
+
+
+def base(prefix: str, chain: ChainId | str) -> str:
+    """What every key of a chain begins with; the braces are the Cluster hash tag."""
+    return f"{prefix}:{{{chain}}}:"
+
+
+def spec_of(prefix: str, key: str) -> KeySpec | None:
+    """The row that describes a stored key, None when the table does not know it."""
+    match = re.fullmatch(re.escape(prefix) + r":\{(\d+|meta)\}:(.+)", key, re.DOTALL)
+    if match is None:
+        return None
+    rows = META_KEYS if match[1] == META else CHAIN_KEYS
+    for row in rows:
+        pattern = re.sub(r"<\w+>", ".+", re.sub(r"([^\w<>:])", r"\\\1", row.name))
+        if re.fullmatch(pattern, match[2], re.DOTALL):
+            return row
+    return None

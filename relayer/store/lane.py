@@ -1,0 +1,301 @@
+"""The lane's side: due messages, what was found out about them, and the intents of its signers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from relayer.adapter import Refuse, Wait
+from relayer.message import (
+    Address,
+    BlockNumber,
+    ChainId,
+    Gas,
+    Gate,
+    MessageId,
+    Reason,
+    Record,
+    Route,
+    Timestamp,
+    TxHash,
+    Wei,
+)
+from relayer.store import codec
+from relayer.store.keys import base
+from relayer.store.leases import lease_text
+from relayer.store.shapes import Attempt, Intent, Lease
+from relayer.store.wire import Wire
+
+log = structlog.get_logger()
+
+Item = dict[str, object]
+GATE_PAGE = 1000
+OVERDUE_PAGE = 1000
+TRIM_PAGE = 200
+"""Finished records forgotten per claim: more than a lane finishes between two claims."""
+NOTE_PAGE = 500
+
+
+class Lane(Wire):
+    """Every write needs the lane's lease and is refused whole with `LeaseLost` without it.
+
+    The `note_*` methods return the ids they left alone because the message had moved on
+    meanwhile (delivered, orphaned, held): that is a race lost, not an error.
+    """
+
+    async def claim_due(
+        self, lease: Lease, now: float, limit: int, visibility_s: float
+    ) -> list[Record]:
+        """Whole records that are due, fairly over routes, hidden for `visibility_s`.
+
+        Whoever dies with them repeats work: they are due again when the time has passed.
+        Records that cannot be read are left out and pushed on; `get` tells what is wrong.
+        """
+        answer = await self.run(
+            "claim_due",
+            lease.chain,
+            self._held(
+                lease,
+                due=codec.time_text(now),
+                until_=codec.time_text(now + visibility_s),
+                limit=limit,
+                trim=TRIM_PAGE,
+            ),
+        )
+        records: list[Record] = []
+        for raw_id, flat in answer:
+            message_id = raw_id.decode()
+            key = f"{base(self._prefix, lease.chain)}message:{message_id}"
+            record = codec.record_or_none(message_id, flat, key=key)
+            if record is None:
+                log.error("record_unreadable", key=key)
+            else:
+                records.append(record)
+        return records
+
+    async def next_wake(self, chain: ChainId) -> Timestamp | None:
+        """When the lane's next message is due; None when none is."""
+        answer = await self.run("lane_state", chain)
+        return Timestamp(float(answer[1])) if answer[1] else None
+
+    async def waiting_gates(self, chain: ChainId) -> list[Gate]:
+        """Gates that at least one of the lane's messages waits on."""
+        members = await self.command("SMEMBERS", base(self._prefix, chain) + "gates")
+        return [codec.gate_from(member.decode()) for member in sorted(members)]
+
+    async def open_gate(self, lease: Lease, gate: Gate, level: int | None) -> int:
+        """Make due what waits on the gate up to `level` (None: everything); how many."""
+        top = "+inf" if level is None else codec.score(level)
+        args = self._held(lease, gate=str(gate), level=top, limit=GATE_PAGE)
+        total = 0
+        while opened := int(await self.run("open_gate", lease.chain, args)):
+            total += opened
+        return total
+
+    # --- what was found out ------------------------------------------------------------------
+
+    async def note_waits(
+        self, lease: Lease, waits: Sequence[tuple[MessageId, Wait]]
+    ) -> list[MessageId]:
+        """Not yet: wakes at its gate or after `recheck_s`; costs no attempt."""
+        return await self._note(lease, "wait", [self._wait(mid, wait) for mid, wait in waits])
+
+    def _wait(self, message_id: MessageId, wait: Wait) -> Item:
+        item: Item = {
+            "id": message_id,
+            "reason": wait.reason.value,
+            "detail": codec.detail_text(wait.detail),
+            "wake_at": codec.time_text(self._clock() + max(0.0, wait.recheck_s)),
+        }
+        if wait.gate is not None:
+            item |= {
+                "gate": str(wait.gate),
+                "gate_value": str(wait.gate_value),
+                "gate_score": codec.score(wait.gate_value),
+            }
+        if wait.clocks:
+            clocks = {clock.name: codec.time_text(clock.at) for clock in wait.clocks}
+            item["clocks"] = codec.evidence_text(clocks)
+        return item
+
+    async def note_ready(
+        self, lease: Lease, ids: Sequence[MessageId], *, visibility_s: float | None = None
+    ) -> list[MessageId]:
+        """Proved and handed to the submitter; claimed again when the claim's time has passed.
+
+        `visibility_s` hides it for that long from now instead.
+        """
+        wake = {} if visibility_s is None else {"wake_at": self._wake(visibility_s)}
+        return await self._note(lease, "ready", [{"id": mid, **wake} for mid in ids])
+
+    async def note_refused(
+        self, lease: Lease, refusals: Sequence[tuple[MessageId, Refuse, Mapping[str, str]]]
+    ) -> list[MessageId]:
+        """Never, or not without a person: `dead` or `held` with its reason and evidence."""
+        items = [
+            {**_finding(mid, refuse.reason, refuse.detail, evidence), "dead": refuse.dead}
+            for mid, refuse, evidence in refusals
+        ]
+        return await self._note(lease, "refused", items)
+
+    async def note_retry(
+        self,
+        lease: Lease,
+        retries: Sequence[tuple[MessageId, Reason, str, Mapping[str, str], float, bool]],
+    ) -> list[MessageId]:
+        """A failed attempt: (id, reason, detail, evidence, wake_at, alone); attempts + 1."""
+        items = [
+            {
+                **_finding(mid, reason, detail, evidence),
+                "wake_at": codec.time_text(wake_at),
+                "alone": alone,
+            }
+            for mid, reason, detail, evidence, wake_at, alone in retries
+        ]
+        return await self._note(lease, "retry", items)
+
+    async def note_dead(
+        self, lease: Lease, dead: Sequence[tuple[MessageId, Reason, str, Mapping[str, str]]]
+    ) -> list[MessageId]:
+        """Given up until a person decides: (id, reason, detail, evidence)."""
+        items = [{**_finding(*one), "dead": True} for one in dead]
+        return await self._note(lease, "refused", items)
+
+    async def note_included(
+        self,
+        lease: Lease,
+        included: Sequence[tuple[MessageId, BlockNumber, TxHash | None, bool, str]],
+    ) -> list[MessageId]:
+        """Delivery seen in a block not final yet: (id, block, tx, by_us, detail)."""
+        return await self._note(lease, "included", [_inclusion(*one) for one in included])
+
+    async def note_delivered(
+        self,
+        lease: Lease,
+        delivered: Sequence[tuple[MessageId, BlockNumber, TxHash | None, bool, str]],
+    ) -> list[MessageId]:
+        """Delivered by a view read at a final block, where no event will come (same shape)."""
+        return await self._note(lease, "delivered", [_inclusion(*one) for one in delivered])
+
+    async def overdue_included(
+        self, chain: ChainId, final_block: BlockNumber, *, limit: int = OVERDUE_PAGE
+    ) -> list[MessageId]:
+        """Ids included at or below a final block that no delivery fact has confirmed."""
+        key = base(self._prefix, chain) + "included"
+        members = await self.command(
+            "ZRANGEBYSCORE", key, "-inf", codec.score(final_block), "LIMIT", 0, limit
+        )
+        return [MessageId(member.decode()) for member in members]
+
+    async def reopen(
+        self, lease: Lease, ids: Sequence[MessageId], reason: Reason
+    ) -> list[MessageId]:
+        """Wait again, due now: what was included or submitted did not become final."""
+        items: list[Item] = [{"id": mid, "reason": reason.value} for mid in ids]
+        return await self._note(lease, "reopen", items)
+
+    async def _note(self, lease: Lease, step: str, items: Sequence[Item]) -> list[MessageId]:
+        refused: list[MessageId] = []
+        for start in range(0, len(items), NOTE_PAGE):
+            args = self._held(lease, step=step, items=list(items[start : start + NOTE_PAGE]))
+            refused += _ids(await self.run("note", lease.chain, args))
+        return refused
+
+    # --- intents -----------------------------------------------------------------------------
+
+    async def intents(self, chain: ChainId, signer: Address) -> list[Intent]:
+        """The signer's unsettled intents by nonce."""
+        key = f"{base(self._prefix, chain)}intents:{signer.lower()}"
+        flat = await self.run("intents", chain, {"signer": signer.lower()})
+        return codec.intents_from(signer, flat, key=key)
+
+    async def reserve_intent(
+        self, lease: Lease, intent: Intent, ids: Sequence[MessageId]
+    ) -> list[MessageId]:
+        """Store the intent and make its messages `submitted`, all or nothing.
+
+        Returns the ids that stand in the way (in another live intent, or neither ready nor
+        waiting): nothing is written then. `IllegalTransition` when the nonce is taken by
+        another intent; repeating the same intent is fine.
+        """
+        attempts = [codec.attempt_text(attempt) for attempt in intent.attempts]
+        args = self._held(
+            lease,
+            signer=intent.signer.lower(),
+            nonce=str(intent.nonce),
+            intent=codec.intent_text(intent),
+            hashes=[attempt.hash for attempt in intent.attempts],
+            ids=list(dict.fromkeys(ids)),
+        )
+        blobs = [text.encode() for text in attempts]
+        return _ids(await self.run("reserve_intent", lease.chain, args, blobs=blobs))
+
+    async def add_attempt(
+        self, lease: Lease, signer: Address, nonce: int, attempt: Attempt
+    ) -> None:
+        """Keep a replacement before it is broadcast; `UnknownRecord` without the intent."""
+        args = self._held(lease, signer=signer.lower(), nonce=str(nonce), hash=attempt.hash)
+        blob = codec.attempt_text(attempt).encode()
+        await self.run("add_attempt", lease.chain, args, blobs=[blob])
+
+    async def settle_intent(
+        self,
+        lease: Lease,
+        signer: Address,
+        nonce: int,
+        outcome: str,
+        *,
+        reason: Reason = Reason.REPLACED,
+    ) -> list[MessageId]:
+        """Forget the intent; its messages that are still `submitted` wait again, due now.
+
+        Returns those. Note outcomes on the messages before this, and a crash between repeats.
+        """
+        args = self._held(
+            lease,
+            signer=signer.lower(),
+            nonce=str(nonce),
+            detail=codec.detail_text(outcome),
+            reason=reason.value,
+        )
+        return _ids(await self.run("settle_intent", lease.chain, args))
+
+    async def add_cost(self, lease: Lease, route: Route, wei: Wei, gas: Gas, txs: int = 1) -> None:
+        """Add to what deliveries of a route have cost."""
+        args = self._held(lease, route=str(route), add=[str(wei), str(gas), str(txs)])
+        await self.run("add_cost", lease.chain, args)
+
+    def _wake(self, after_s: float) -> str:
+        return codec.time_text(self._clock() + after_s)
+
+    def _held(self, lease: Lease, **args: object) -> Mapping[str, object]:
+        return {"lease": lease_text(lease), "role": lease.role.value, **args}
+
+
+def _finding(
+    message_id: MessageId, reason: Reason, detail: str, evidence: Mapping[str, str]
+) -> Item:
+    return {
+        "id": message_id,
+        "reason": reason.value,
+        "detail": codec.detail_text(detail),
+        "evidence": codec.evidence_text(evidence),
+    }
+
+
+def _inclusion(
+    message_id: MessageId, block: BlockNumber, tx: TxHash | None, by_us: bool, detail: str
+) -> Item:
+    return {
+        "id": message_id,
+        "block": codec.score(block),
+        "tx": tx or "",
+        "by_us": by_us,
+        "detail": codec.detail_text(detail),
+    }
+
+
+def _ids(raw: Iterable[Any]) -> list[MessageId]:
+    return [MessageId(item.decode()) for item in raw]

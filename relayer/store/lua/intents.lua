@@ -1,0 +1,1 @@
+return call('HGETALL', 'intents:' .. ARGS.signer)

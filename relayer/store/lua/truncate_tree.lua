@@ -1,0 +1,3 @@
+check_lease()
+cut_tree(ARGS.tree, tonumber(ARGS.size))
+return 1

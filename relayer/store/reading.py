@@ -1,0 +1,209 @@
+"""Questions that people, metrics and the API ask; none of them writes."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from relayer.errors import UnknownRecord
+from relayer.message import (
+    ChainId,
+    Gas,
+    MessageId,
+    Reason,
+    Record,
+    Route,
+    Status,
+    Timestamp,
+    TxHash,
+    Wei,
+)
+from relayer.store import codec
+from relayer.store.connect import sections
+from relayer.store.keys import base
+from relayer.store.shapes import CostTotal, Memory, Page, StatusCount
+from relayer.store.wire import Wire, each
+
+log = structlog.get_logger()
+
+MAX_PAGE = 1000
+SCAN_LIMIT = 20_000
+"""Entries one page looks at per index before it answers with what it has."""
+TX_LIMIT = 1000
+
+
+class Reading(Wire):
+    """Reads go to the primary: people act on what they are shown."""
+
+    async def get(self, message_id: MessageId) -> Record | None:
+        """One message wherever it is stored; `UnknownRecord` naming a key that holds garbage."""
+        found = await self._found([message_id])
+        answer = found.get(message_id)
+        if isinstance(answer, UnknownRecord):
+            raise answer
+        return answer
+
+    async def get_many(self, ids: Sequence[MessageId]) -> builtins.list[Record]:
+        """Those of `ids` that are stored, in that order; what cannot be read is logged."""
+        found = await self._found(ids)
+        for answer in found.values():
+            if isinstance(answer, UnknownRecord):
+                log.error("record_unreadable", error=str(answer))
+        answers = (found.get(message_id) for message_id in dict.fromkeys(ids))
+        return [answer for answer in answers if isinstance(answer, Record)]
+
+    async def _found(self, ids: Sequence[MessageId]) -> dict[MessageId, Record | UnknownRecord]:
+        """What each id's key holds, in whichever chain; a readable record wins."""
+        chains = await self.chains()
+        asked = list(dict.fromkeys(ids))
+        found: dict[MessageId, Record | UnknownRecord] = {}
+        for start in range(0, len(asked), MAX_PAGE):
+            part = asked[start : start + MAX_PAGE]
+            calls = [self.run("records", chain, {"ids": part}) for chain in chains]
+            for chain, rows in zip(chains, await each(calls), strict=True):
+                for message_id, row in zip(part, rows, strict=True):
+                    if row and not isinstance(found.get(message_id), Record):
+                        found[message_id] = self._read(chain, message_id, row)
+        return found
+
+    def _read(
+        self, chain: ChainId, message_id: MessageId, row: bytes | Sequence[bytes]
+    ) -> Record | UnknownRecord:
+        if isinstance(row, bytes):
+            return UnknownRecord(row.decode("utf-8", "replace"))
+        try:
+            return self._record(chain, (message_id.encode(), row))
+        except UnknownRecord as garbage:
+            return garbage
+
+    async def by_tx(self, tx: TxHash) -> builtins.list[Record]:
+        """Messages that a transaction sent, or was to deliver."""
+        chains = await self.chains()
+        args = {"tx": tx.lower(), "limit": TX_LIMIT}
+        answers = await each([self.run("by_tx", chain, args) for chain in chains])
+        return [
+            self._record(chain, row)
+            for chain, rows in zip(chains, answers, strict=True)
+            for row in rows
+        ]
+
+    async def list(
+        self,
+        *,
+        status: Status | None = None,
+        route: Route | None = None,
+        reason: Reason | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> Page:
+        """Messages newest first, filtered; a page may hold fewer than `limit` and not be the last.
+
+        `after` is the previous page's mark; `UnknownRecord` when it is malformed.
+        """
+        size = max(1, min(limit, MAX_PAGE))
+        chains = [route.destination] if route is not None else await self.chains()
+        args = {
+            "statuses": [status.value] if status else [each_status.value for each_status in Status],
+            "route": "" if route is None else str(route),
+            "reason": "" if reason is None else reason.value,
+            "after": "" if after is None else _mark(after),
+            "limit": size,
+            "scan": SCAN_LIMIT,
+        }
+        answers = await each([self.run("page", chain, args) for chain in chains])
+        return self._page(chains, answers, size=size)
+
+    def _page(
+        self,
+        chains: Sequence[ChainId],
+        answers: Sequence[tuple[bytes, Sequence[tuple[bytes, bytes, Sequence[bytes]]]]],
+        *,
+        size: int,
+    ) -> Page:
+        """Merge the chains' pages down to the newest mark up to which all of them are complete."""
+        marks = [_position(bound.decode()) for bound, _ in answers if bound]
+        floor = max(marks, default=None)
+        rows = [
+            ((float(score), raw_id.decode()), chain, flat)
+            for chain, (_, found) in zip(chains, answers, strict=True)
+            for score, raw_id, flat in found
+        ]
+        rows.sort(key=lambda row: row[0], reverse=True)
+        whole = [row for row in rows if floor is None or row[0] >= floor]
+        shown = whole[:size]
+        if len(whole) > size:
+            floor = shown[-1][0]
+        records = tuple(
+            self._record(chain, (place[1].encode(), flat)) for place, chain, flat in shown
+        )
+        return Page(records, None if floor is None else f"{floor[0]:.3f} {floor[1]}")
+
+    def _record(self, chain: ChainId, row: tuple[bytes, Sequence[bytes]]) -> Record:
+        message_id = row[0].decode()
+        key = f"{base(self._prefix, chain)}message:{message_id}"
+        return codec.record_from(message_id, row[1], key=key)
+
+    async def counts(self) -> dict[StatusCount, int]:
+        """Stored messages by route, status and reason; costs one small hash per chain."""
+        chains = await self.chains()
+        found: dict[StatusCount, int] = {}
+        calls = [self.command("HGETALL", base(self._prefix, chain) + "counts") for chain in chains]
+        for chain, answer in zip(chains, await each(calls), strict=True):
+            for field, number in _pairs(answer):
+                status, reason, route = field.split(" ", 2)
+                try:
+                    key = StatusCount(Route.parse(route), Status(status), Reason(reason))
+                    found[key] = int(number)
+                except ValueError as error:
+                    name = base(self._prefix, chain) + "counts"
+                    raise UnknownRecord(f"the key {name} holds {field!r} ({error})") from error
+        return found
+
+    async def oldest_pending(self, chain: ChainId) -> Timestamp | None:
+        """When the oldest message the lane still works on was first seen; None without one."""
+        answer = await self.run("lane_state", chain)
+        return Timestamp(float(answer[0])) if answer[0] else None
+
+    async def cost_totals(self, chain: ChainId) -> dict[Route, CostTotal]:
+        """What deliveries to `chain` have cost, by route."""
+        answer = await self.command("HGETALL", base(self._prefix, chain) + "cost")
+        totals: dict[Route, CostTotal] = {}
+        for route, text in _pairs(answer):
+            wei, gas, txs = text.split(" ")
+            totals[Route.parse(route)] = CostTotal(Wei(int(wei)), Gas(int(gas)), int(txs))
+        return totals
+
+    async def ping(self) -> None:
+        """Return when every primary answers; `StoreUnavailable` otherwise."""
+        await sections(self._client, "replication")
+
+    async def memory(self) -> Memory:
+        """Bytes used and the limit, summed over primaries."""
+        nodes = await sections(self._client, "memory")
+        return Memory(
+            sum(int(node.get("used_memory", 0)) for node in nodes),
+            sum(int(node.get("maxmemory", 0)) for node in nodes),
+        )
+
+
+def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[tuple[str, str]]:
+    """`HGETALL`'s answer; clients give a mapping or a flat list."""
+    if isinstance(answer, Mapping):
+        return [(name.decode(), value.decode()) for name, value in answer.items()]
+    flat = [part.decode() for part in answer]
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _position(text: str) -> tuple[float, str]:
+    score, _, message_id = text.partition(" ")
+    return float(score), message_id
+
+
+def _mark(after: str) -> str:
+    try:
+        score, message_id = _position(after)
+    except ValueError:
+        raise UnknownRecord(f"{after!r} is not the mark of a page") from None
+    return f"{score:.3f} {message_id}"

@@ -1,0 +1,194 @@
+"""The one way to Redis: runs a Lua script in one chain's slot and maps what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+
+from relayer.errors import (
+    BadChainData,
+    IllegalTransition,
+    LeaseLost,
+    RelayerError,
+    ReorgTooDeep,
+    SchemaMismatch,
+    StoreUnavailable,
+    Transient,
+    UnknownRecord,
+)
+from relayer.message import TRANSITIONS, ChainId, Timestamp
+from relayer.store.connect import Client
+from relayer.store.keys import META, base
+
+CONCURRENT_CALLS = 32
+"""Calls in flight per process; a script never runs beside another on the same server anyway."""
+
+REFUSALS: Mapping[str, type[RelayerError]] = {
+    "LEASELOST": LeaseLost,
+    "ILLEGAL": IllegalTransition,
+    "UNKNOWN": UnknownRecord,
+    "BADLEAF": BadChainData,
+    "TOODEEP": ReorgTooDeep,
+    "UNREADABLE": SchemaMismatch,
+    "GARBAGE": UnknownRecord,
+}
+"""First word of an error our scripts raise -> what it is here. UNREADABLE: a key that the chain's
+loop cannot do without; GARBAGE: one message's key."""
+
+
+class UndoPending(Transient):
+    """A roll-back was cut short and must be finished first; never leaves the store."""
+
+
+class FactsVanished(Transient):
+    """Facts a dead owner stored were not seen again; never leaves the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua program and its name on the server."""
+
+    text: str
+    sha: str
+
+
+@functools.cache
+def load_script(name: str) -> Script:
+    """Read `lua/<name>.lua`, put the shared words before it and the error mapping behind it."""
+    folder = resources.files("relayer.store") / "lua"
+    words = (folder / "words.lua").read_text("utf-8")
+    body = (folder / f"{name}.lua").read_text("utf-8")
+    closing = (folder / "closing.lua").read_text("utf-8")
+    text = f"{_transitions()}\n{words}\nlocal function main()\n{body}\nend\n{closing}"
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _transitions() -> str:
+    """`message.TRANSITIONS` as a Lua table, so that both sides know the same legal moves."""
+    rows = (
+        f"  {start} = {{{', '.join(f'{end} = true' for end in sorted(ends))}}},"
+        for start, ends in TRANSITIONS.items()
+    )
+    return "local TRANSITIONS = {\n" + "\n".join(rows) + "\n}"
+
+
+def mapped(error: Exception) -> RelayerError:
+    """A client error in our words: ours by its first word, anything else is unavailability."""
+    text = str(error)
+    if isinstance(error, ResponseError):
+        ours = re.match(r"(?:ERR )?([A-Z]+) (.*)", text, re.DOTALL)
+        if ours is not None:
+            word, rest = ours[1], ours[2]
+            if word == "UNDO":
+                return UndoPending(rest)
+            if word == "VANISHED":
+                return FactsVanished(rest)
+            if word in REFUSALS:
+                return REFUSALS[word](rest)
+            if word == "READONLY":
+                return StoreUnavailable("Redis is a replica; decisions need the primary")
+    return StoreUnavailable(f"Redis: {type(error).__name__}: {text[:300]}")
+
+
+class Wire:
+    """Base of the store's parts: one client, one prefix, one clock."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        prefix: str,
+        clock: Callable[[], float],
+        retention_s: float,
+        lease_s: float,
+    ) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._clock = clock
+        self._retention_s = retention_s
+        self._lease_s = lease_s
+        self._gate = asyncio.Semaphore(CONCURRENT_CALLS)
+        self._configured: frozenset[ChainId] = frozenset()
+        self._known_chains: set[ChainId] = set()
+        self.round_trips = 0
+        """Calls made so far, for budgets and metrics."""
+
+    def now(self) -> Timestamp:
+        """The injected clock's time."""
+        return Timestamp(self._clock())
+
+    async def run(
+        self,
+        name: str,
+        chain: ChainId | str,
+        args: Mapping[str, object] | None = None,
+        *,
+        blobs: Sequence[bytes] = (),
+    ) -> Any:
+        """Run `lua/<name>.lua` in the chain's slot with JSON `args` and raw `blobs`."""
+        script = load_script(name)
+        whole = {
+            "now": f"{self._clock():.3f}",
+            "chain": str(chain),
+            "retention_ms": round(self._retention_s * 1000),
+            **(args or {}),
+        }
+        operands = (1, base(self._prefix, chain), _json(whole), *blobs)
+        try:
+            return await self.command("EVALSHA", script.sha, *operands)
+        except _ScriptMissing:
+            return await self.command("EVAL", script.text, *operands)
+
+    async def command(self, *words: Any) -> Any:
+        """Run one Redis command; `StoreUnavailable` when it cannot be run."""
+        async with self._gate:
+            self.round_trips += 1
+            try:
+                return await self._client.execute_command(*words)
+            except NoScriptError:
+                raise _ScriptMissing from None
+            except (RedisError, RedisClusterException, OSError) as error:
+                raise mapped(error) from error
+
+    async def chains(self) -> list[ChainId]:
+        """Every chain that is configured or has keys in this store, in order."""
+        members = await self.command("SMEMBERS", base(self._prefix, META) + "chains")
+        stored = {ChainId(int(member)) for member in members}
+        self._known_chains |= stored
+        return sorted(stored | self._configured)
+
+    async def _register(self, chains: set[ChainId]) -> None:
+        """Remember chains before their first key is written, so that readers find them."""
+        fresh = chains - self._known_chains
+        if not fresh:
+            return
+        await self.command(
+            "SADD", base(self._prefix, META) + "chains", *(str(chain) for chain in sorted(fresh))
+        )
+        self._known_chains.update(fresh)
+
+
+class _ScriptMissing(Exception):
+    """The server does not have the script yet (a new or flushed node)."""
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+async def each(calls: Sequence[Awaitable[Any]]) -> list[Any]:
+    """Run calls to different slots side by side; the first failure is raised after all ended."""
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return list(answers)

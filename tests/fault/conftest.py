@@ -1,0 +1,54 @@
+"""A whole world per test: real chains, real contracts, and the relayer as its users run it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from relayer.devnet.ledger import read_ledger
+from relayer.devnet.service import RelayerProcess, free_port
+from relayer.devnet.traffic import Sent
+from relayer.devnet.world import Devnet, WorldPlan
+
+
+async def until(what: Callable[[], Awaitable[bool]], *, within_s: float = 60.0) -> None:
+    """Wait for a condition of the outside world; fails by time-out, never passes by waiting."""
+    async with asyncio.timeout(within_s):
+        while not await what():
+            await asyncio.sleep(0.2)
+
+
+async def all_delivered(world: Devnet, sent: Sequence[Sent], *, within_s: float = 90.0) -> None:
+    """Wait until every message is delivered on chain."""
+
+    async def done() -> bool:
+        return not await world.traffic.undelivered(sent)
+
+    await until(done, within_s=within_s)
+
+
+async def assert_exactly_once(world: Devnet, sent: Sequence[Sent]) -> None:
+    """Every message has one delivery, its body arrived, and no transaction of ours was wasted."""
+    ledger = await read_ledger(world, sent)
+    assert {one.id: ledger[one.id].count for one in sent} == {one.id: 1 for one in sent}
+    assert all(ledger[one.id].body_arrived for one in sent)
+
+
+@pytest.fixture
+def relayer_on(tmp_path: Path) -> Callable[[Devnet, int], RelayerProcess]:
+    """Makes (not yet started) relayers on a world's configuration."""
+
+    def make(world: Devnet, port: int) -> RelayerProcess:
+        return RelayerProcess(world.config_path, port, tmp_path / "relayer.log")
+
+    return make
+
+
+def plan_with_port(**more: object) -> tuple[WorldPlan, int]:
+    """A world plan whose relayer listens on a free port."""
+    port = free_port()
+    settings = {"http": {"host": "127.0.0.1", "port": port}}
+    return WorldPlan(more_settings=settings, **more), port  # type: ignore[arg-type]

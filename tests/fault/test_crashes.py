@@ -1,0 +1,88 @@
+"""Nothing is lost and nothing is paid twice, whatever dies in the middle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from relayer.devnet.service import RelayerProcess
+from relayer.devnet.world import Devnet
+from tests.fault.conftest import all_delivered, assert_exactly_once, plan_with_port, until
+
+pytestmark = [pytest.mark.chain, pytest.mark.redis, pytest.mark.timeout(240)]
+
+RelayerOn = Callable[[Devnet, int], RelayerProcess]
+
+
+async def _delivered_some(world: Devnet, sent: list) -> None:  # type: ignore[type-arg]
+    async def some() -> bool:
+        return len(await world.traffic.undelivered(sent)) < len(sent)
+
+    await until(some)
+
+
+async def test_kill_9_in_the_middle_loses_nothing_and_pays_nothing_twice(
+    tmp_path: Path, relayer_on: RelayerOn
+) -> None:
+    """A relayer killed in mid-flight resumes: each message has exactly one delivery on chain."""
+    plan, port = plan_with_port()
+    async with Devnet(tmp_path / "world", plan) as world:
+        relayer = relayer_on(world, port)
+        await relayer.start()
+        try:
+            sent = await world.traffic.spread(60)
+            await _delivered_some(world, sent)
+            await relayer.kill()
+            await relayer.start()
+            await all_delivered(world, sent)
+        finally:
+            await relayer.stop()
+        await assert_exactly_once(world, sent)
+
+
+async def test_a_wiped_store_is_rebuilt_from_the_chain(
+    tmp_path: Path, relayer_on: RelayerOn
+) -> None:
+    """With Redis gone altogether, what was delivered is not sent again and the rest is."""
+    plan, port = plan_with_port()
+    async with Devnet(tmp_path / "world", plan) as world:
+        relayer = relayer_on(world, port)
+        await relayer.start()
+        try:
+            sent = await world.traffic.spread(30)
+            await _delivered_some(world, sent)
+            await relayer.stop()
+            shutil.rmtree(world.directory / "data")
+            await relayer.start()
+            await all_delivered(world, sent)
+            more = await world.traffic.spread(6, label="after")
+            await all_delivered(world, more)
+        finally:
+            await relayer.stop()
+        await assert_exactly_once(world, [*sent, *more])
+
+
+async def test_redis_killed_under_the_relayer_loses_nothing(
+    tmp_path: Path, relayer_on: RelayerOn
+) -> None:
+    """The embedded server is killed in the middle; the relayer, started again, goes on."""
+    plan, port = plan_with_port()
+    async with Devnet(tmp_path / "world", plan) as world:
+        relayer = relayer_on(world, port)
+        await relayer.start()
+        try:
+            sent = await world.traffic.spread(30)
+            await _delivered_some(world, sent)
+            (pid_file,) = (world.directory / "data").rglob("*.pid")
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+            await relayer.kill()
+            await relayer.start()
+            await all_delivered(world, sent)
+        finally:
+            await relayer.stop()
+        await assert_exactly_once(world, sent)

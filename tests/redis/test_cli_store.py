@@ -1,0 +1,139 @@
+"""The commands that need only the store, on a real embedded server in a fresh directory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import yaml
+from click.testing import CliRunner, Result
+
+from relayer.cli import main
+from relayer.message import ChainId, MessageSeen
+from relayer.settings import RedisSettings
+from relayer.store import Role, Store
+from tests.unit.sample_records import ROUTE, id_of, record_of, tx_of
+
+pytestmark = pytest.mark.redis
+
+MESSAGES = 3
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[str]:
+    """A configuration whose store holds three waiting messages; logging is put back after."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    path = tmp_path / "relayer.yaml"
+    chains = {
+        name: {"id": number, "endpoints": [{"url": f"http://127.0.0.1:{number}"}]}
+        for name, number in (("one", 1), ("ten", 10))
+    }
+    path.write_text(yaml.safe_dump({"data_dir": str(tmp_path), "chains": chains}))
+    asyncio.run(fill(tmp_path))
+    yield str(path)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+async def fill(directory: Path) -> None:
+    store = await Store.open(RedisSettings(), directory)
+    try:
+        lease = await store.acquire(ChainId(1), Role.FOLLOWER, "test")
+        assert lease is not None
+        facts = [MessageSeen(record_of(number).message) for number in range(1, MESSAGES + 1)]
+        await store.save_facts(lease, facts)
+        await store.release(lease)
+    finally:
+        await store.aclose()
+
+
+def call(config: str, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--config", config, *arguments])
+
+
+def answer(config: str, *arguments: str) -> Any:
+    result = call(config, "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_messages_are_listed_page_by_page(config: str) -> None:
+    """Pages join without gaps or repeats, and filters choose."""
+    seen: list[str] = []
+    after: list[str] = []
+    for _ in range(MESSAGES):
+        page = answer(config, "list", "--limit", "2", *after)
+        seen += [message["id"] for message in page["messages"]]
+        if page["after"] is None:
+            break
+        after = ["--after", page["after"]]
+    assert sorted(seen) == [id_of(number) for number in range(1, MESSAGES + 1)]
+    assert answer(config, "list", "--status", "dead")["messages"] == []
+    assert len(answer(config, "list", "--route", str(ROUTE))["messages"]) == MESSAGES
+
+
+def test_a_page_for_people_has_whole_ids(config: str) -> None:
+    """A table that cuts ids is of no use to copy from."""
+    shown = call(config, "list").stdout
+    for number in range(1, MESSAGES + 1):
+        assert id_of(number) in shown
+
+
+def test_a_message_is_shown_by_id_and_by_transaction(config: str) -> None:
+    """Both lead to the same view; an unknown one is exit code 3 with a way out."""
+    by_id = answer(config, "show", id_of(2))
+    by_tx = answer(config, "show", tx_of(2))
+    assert by_id == by_tx
+    assert (by_id["status"], by_id["route"]) == ("waiting", str(ROUTE))
+    assert "nothing has been asked" in call(config, "show", id_of(2)).stdout
+    unknown = call(config, "show", id_of(99))
+    assert unknown.exit_code == 3
+    assert "relayer backfill" in unknown.stderr
+
+
+def test_operators_verbs_change_the_state(config: str) -> None:
+    """hold, release, drop and retry are real transitions, seen by the next command."""
+    for verb, status, reason in (
+        ("hold", "held", "held_by_operator"),
+        ("release", "waiting", "released_by_operator"),
+        ("drop", "dead", "dropped_by_operator"),
+        ("retry", "waiting", "retried_by_operator"),
+    ):
+        answer(config, verb, id_of(1))
+        view = answer(config, "show", id_of(1))
+        assert (view["status"], view["reason"]) == (status, reason)
+
+
+def test_an_illegal_verb_is_exit_code_4_and_the_others_go_on(config: str) -> None:
+    """One refusal does not stop the rest; each message has its own outcome."""
+    result = call(config, "--json", "release", id_of(1), id_of(99), id_of(2))
+    assert result.exit_code == 4
+    outcomes = {row["id"]: row["outcome"] for row in json.loads(result.stdout)["messages"]}
+    assert set(outcomes) == {id_of(1), id_of(99), id_of(2)}
+    assert "waiting" in outcomes[id_of(1)]
+    assert call(config, "hold", id_of(99)).exit_code == 3
+
+
+def test_commands_share_the_server_of_a_running_relayer(config: str, tmp_path: Path) -> None:
+    """While a process owns the directory a command attaches, and leaves the server running."""
+
+    async def while_owned() -> Result:
+        owner = await Store.open(RedisSettings(), tmp_path)
+        try:
+            result = await asyncio.to_thread(call, config, "--json", "hold", id_of(3))
+            record = await owner.get(id_of(3))
+            assert record is not None
+            assert record.status == "held"
+        finally:
+            await owner.aclose()
+        return result
+
+    assert asyncio.run(while_owned()).exit_code == 0

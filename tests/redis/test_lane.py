@@ -1,0 +1,319 @@
+"""The lane's side of the store, on a real server and a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from relayer.adapter import Clock as NamedMoment
+from relayer.adapter import Refuse, Wait
+from relayer.errors import IllegalTransition, LeaseLost, UnknownRecord
+from relayer.message import (
+    Address,
+    Gas,
+    Gate,
+    MessageId,
+    Reason,
+    Record,
+    Route,
+    Status,
+    Timestamp,
+    Wei,
+)
+from relayer.store import Attempt, CostTotal, Intent, IntentCall, Role, Store
+from tests.redis.conftest import Clock, Leases, held
+from tests.redis.sample_facts import BRIDGE, ONE, TEN, delivery, id_of, message, tx_of
+
+pytestmark = pytest.mark.redis
+
+SIGNER = Address("0x" + "5a" * 20)
+GATE = Gate(BRIDGE, "root")
+
+
+def attempt(number: int) -> Attempt:
+    return Attempt(
+        hash=tx_of(number),
+        raw=bytes([2, number % 256]) * 50,
+        max_fee=Wei(2**90 + number),
+        tip=Wei(1),
+        gas_price=None,
+        gas=Gas(500_000),
+        at=Timestamp(1_700_000_000.5),
+        block=600,
+    )
+
+
+def intent(nonce: int, *numbers: int, tx: int = 700) -> Intent:
+    calls = tuple(IntentCall(id_of(number), "deliver") for number in numbers)
+    purpose = "deliver" if numbers else "cancel"
+    return Intent(SIGNER, nonce, calls, (attempt(tx),), Timestamp(1_700_000_000.25), purpose)
+
+
+async def stored(store: Store, number: int) -> Record:
+    record = await store.get(id_of(number))
+    assert record is not None
+    return record
+
+
+async def with_messages(store: Store, leases: Leases, *numbers: int) -> list[MessageId]:
+    await store.save_facts(leases.follower, [message(number) for number in numbers])
+    return [id_of(number) for number in numbers]
+
+
+async def due(store: Store, leases: Leases, *, limit: int = 100) -> list[MessageId]:
+    return [r.id for r in await store.claim_due(leases.lane, store.now(), limit, 60)]
+
+
+async def test_a_claim_hides_and_a_crash_repeats(
+    store: Store, leases: Leases, clock: Clock
+) -> None:
+    """Claimed messages come again, whole, only when the claim's time has passed."""
+    ids = await with_messages(store, leases, 1, 2)
+    before = store.round_trips
+    first = await store.claim_due(leases.lane, clock.time, 10, 60)
+    assert store.round_trips - before <= 2
+    assert [r.message for r in first] == [message(1).message, message(2).message]
+    assert [r.wake_at for r in first] == [clock.time + 60] * 2
+    assert await due(store, leases) == []
+    assert await store.next_wake(TEN) == clock.time + 60
+    clock.time += 60
+    assert await due(store, leases) == ids
+
+
+async def test_a_claim_is_fair_over_routes(store: Store, leases: Leases) -> None:
+    """A route with a thousand due messages leaves room for one with three."""
+    flood = [message(n, bridge="loud") for n in range(1000)]
+    await store.save_facts(leases.follower, [*flood, *(message(n) for n in range(1000, 1003))])
+    claimed = await store.claim_due(leases.lane, store.now(), 100, 60)
+    assert Counter(r.route.bridge for r in claimed) == {"loud": 97, BRIDGE: 3}
+
+
+async def test_no_route_is_always_last(store: Store, leases: Leases) -> None:
+    """With more routes than room, every one is served after as many claims."""
+    facts = [message(n, bridge=f"b{n % 3}") for n in range(9)]
+    await store.save_facts(leases.follower, facts)
+    served = [
+        record.route.bridge
+        for _ in range(3)
+        for record in await store.claim_due(leases.lane, store.now(), 1, 60)
+    ]
+    assert sorted(served) == ["b0", "b1", "b2"]
+
+
+async def test_every_lane_write_needs_the_lease(store: Store, leases: Leases) -> None:
+    """Once another owner holds the lane nothing of ours is written."""
+    (first,) = await with_messages(store, leases, 1)
+    before = await stored(store, 1)
+    await store.release(leases.lane)
+    await held(store, 10, Role.LANE, "two")
+    lane, now = leases.lane, store.now()
+    for call in (
+        store.claim_due(lane, now, 10, 60),
+        store.open_gate(lane, GATE, 5),
+        store.note_waits(lane, [(first, Wait(Reason.PAUSED))]),
+        store.note_ready(lane, [first]),
+        store.note_refused(lane, [(first, Refuse(Reason.UNSUPPORTED, ""), {})]),
+        store.note_retry(lane, [(first, Reason.OUT_OF_GAS, "", {}, now, False)]),
+        store.note_dead(lane, [(first, Reason.UNDELIVERABLE, "", {})]),
+        store.note_included(lane, [(first, 1, None, False, "")]),
+        store.note_delivered(lane, [(first, 1, None, False, "")]),
+        store.reopen(lane, [first], Reason.REORGED),
+        store.reserve_intent(lane, intent(1, 1), [first]),
+        store.add_attempt(lane, SIGNER, 1, attempt(2)),
+        store.settle_intent(lane, SIGNER, 1, "mined"),
+        store.add_cost(lane, before.route, Wei(1), Gas(1)),
+    ):
+        with pytest.raises(LeaseLost):
+            await call
+    assert await stored(store, 1) == before
+    assert await store.intents(TEN, SIGNER) == []
+    assert await store.cost_totals(TEN) == {}
+
+
+async def test_a_wait_has_a_reason_a_wake_up_and_clocks(
+    store: Store, leases: Leases, clock: Clock
+) -> None:
+    """Waiting is written whole, costs no attempt, and repeating it is one line."""
+    (first,) = await with_messages(store, leases, 1)
+    wait = Wait(
+        Reason.AWAITING_ROOT,
+        "needs root 2^60",
+        gate=GATE,
+        gate_value=2**60,
+        recheck_s=30,
+        clocks=(NamedMoment("challenge", Timestamp(1_700_000_500.0)),),
+    )
+    for _ in range(100):
+        assert await store.note_waits(leases.lane, [(first, wait)]) == []
+    record = await stored(store, 1)
+    assert (record.status, record.reason) == (Status.WAITING, Reason.AWAITING_ROOT)
+    assert (record.gate, record.gate_value) == (str(GATE), 2**60)
+    assert record.wake_at == clock.time + 30
+    assert record.attempts == 0
+    assert record.evidence == {"clock:challenge": "1700000500.000"}
+    assert [line.reason for line in record.timeline] == [Reason.NEW, Reason.AWAITING_ROOT]
+
+
+async def test_a_gate_opens_only_up_to_its_level(store: Store, leases: Leases) -> None:
+    """What waits for more than the level keeps waiting; an unknown level opens everything."""
+    ids = await with_messages(store, leases, 1, 2, 3)
+    waits = [
+        (mid, Wait(Reason.AWAITING_ROOT, gate=GATE, gate_value=value, recheck_s=600))
+        for mid, value in zip(ids, (5, 6, 7), strict=True)
+    ]
+    await store.note_waits(leases.lane, waits)
+    assert await store.waiting_gates(TEN) == [GATE]
+    assert await store.open_gate(leases.lane, GATE, 4) == 0
+    assert await store.open_gate(leases.lane, GATE, 6) == 2
+    assert sorted(await due(store, leases)) == ids[:2]
+    assert await store.open_gate(leases.lane, GATE, None) == 1
+    assert await due(store, leases) == ids[2:]
+    assert await store.waiting_gates(TEN) == []
+
+
+async def test_a_message_is_never_in_two_intents(store: Store, leases: Leases) -> None:
+    """All or nothing: one message in the way, and the whole intent is not stored."""
+    ids = await with_messages(store, leases, 1, 2, 3)
+    await store.note_ready(leases.lane, ids)
+    assert await store.reserve_intent(leases.lane, intent(7, 1, 2), ids[:2]) == []
+    refused = await store.reserve_intent(leases.lane, intent(8, 2, 3), ids[1:])
+    assert refused == [ids[1]]
+    assert [i.nonce for i in await store.intents(TEN, SIGNER)] == [7]
+    assert (await stored(store, 3)).status is Status.READY
+
+
+async def test_two_owners_cannot_both_reserve(store: Store, leases: Leases) -> None:
+    """The lane's old owner is fenced off even when it races with the new one."""
+    (first,) = await with_messages(store, leases, 1)
+    await store.release(leases.lane)
+    fresh = await held(store, 10, Role.LANE, "two")
+    outcomes = await asyncio.gather(
+        store.reserve_intent(leases.lane, intent(7, 1, tx=1), [first]),
+        store.reserve_intent(fresh, intent(7, 1, tx=2), [first]),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], LeaseLost)
+    assert outcomes[1] == []
+    (kept,) = await store.intents(TEN, SIGNER)
+    assert kept == intent(7, 1, tx=2)
+
+
+async def test_a_nonce_is_taken_once(store: Store, leases: Leases) -> None:
+    """Another intent with the nonce is refused; the same one again is a repeat."""
+    ids = await with_messages(store, leases, 1, 2)
+    await store.reserve_intent(leases.lane, intent(7, 1), ids[:1])
+    assert await store.reserve_intent(leases.lane, intent(7, 1), ids[:1]) == []
+    with pytest.raises(IllegalTransition, match="nonce 7"):
+        await store.reserve_intent(leases.lane, intent(7, 2, tx=9), ids[1:])
+    assert (await stored(store, 2)).status is Status.WAITING
+
+
+async def test_an_intent_lives_until_it_is_settled(store: Store, leases: Leases) -> None:
+    """Replacements are kept with it; what nobody noted an outcome for waits again."""
+    ids = await with_messages(store, leases, 1, 2)
+    await store.reserve_intent(leases.lane, intent(7, 1, 2), ids)
+    assert await due(store, leases) == []
+    await store.add_attempt(leases.lane, SIGNER, 7, attempt(701))
+    (kept,) = await store.intents(TEN, SIGNER)
+    assert kept.attempts == (attempt(700), attempt(701))
+    assert {r.id for r in await store.by_tx(tx_of(701))} == set(ids)
+    await store.note_included(leases.lane, [(ids[0], 650, tx_of(701), True, "")])
+    assert await store.settle_intent(leases.lane, SIGNER, 7, "mined") == [ids[1]]
+    assert await store.settle_intent(leases.lane, SIGNER, 7, "mined") == []
+    assert await store.intents(TEN, SIGNER) == []
+    assert await due(store, leases) == [ids[1]]
+    with pytest.raises(UnknownRecord, match="nonce 7"):
+        await store.add_attempt(leases.lane, SIGNER, 7, attempt(702))
+
+
+async def test_a_delivery_by_our_transaction_is_ours(store: Store, leases: Leases) -> None:
+    """Whichever attempt won, the fact's transaction tells who delivered."""
+    ids = await with_messages(store, leases, 1, 2)
+    await store.reserve_intent(leases.lane, intent(7, 1, 2), ids)
+    await store.add_attempt(leases.lane, SIGNER, 7, attempt(701))
+    saved = await store.save_facts(leases.far, [delivery(1, tx=700), delivery(2, tx=55)])
+    assert [(one.id, one.by_us) for one in saved.new_deliveries] == [
+        (ids[0], True),
+        (ids[1], False),
+    ]
+    assert (await stored(store, 1)).reason is Reason.DELIVERED_BY_US
+
+
+async def test_notes_leave_what_moved_on_alone(store: Store, leases: Leases) -> None:
+    """A message delivered while its proof was made is not pulled back."""
+    ids = await with_messages(store, leases, 1, 2)
+    await store.save_facts(leases.far, [delivery(1)])
+    wait = Wait(Reason.PAUSED)
+    assert await store.note_waits(leases.lane, [(mid, wait) for mid in ids]) == [ids[0]]
+    assert await store.note_ready(leases.lane, ids) == [ids[0]]
+    assert (await stored(store, 1)).status is Status.DELIVERED
+    assert (await stored(store, 2)).status is Status.READY
+
+
+async def test_a_failed_attempt_is_counted_and_explained(
+    store: Store, leases: Leases, clock: Clock
+) -> None:
+    """Attempts, evidence, the wake-up and the wish to be alone are kept, each in bounds."""
+    (first,) = await with_messages(store, leases, 1)
+    evidence = {"revert": "x" * 5000, **{f"k{n}": "v" for n in range(50)}}
+    for _ in range(100):
+        row = (first, Reason.TARGET_FAILED, "no", evidence, clock.time + 9, True)
+        assert await store.note_retry(leases.lane, [row]) == []
+    record = await stored(store, 1)
+    assert (record.attempts, record.alone, record.wake_at) == (100, True, clock.time + 9)
+    assert (len(record.evidence), len(record.evidence["revert"])) == (16, 1024)
+    assert len(record.timeline) == 64
+    assert record.timeline[0].reason is Reason.NEW
+
+
+async def test_refusals_hold_or_end_a_message(store: Store, leases: Leases) -> None:
+    """A submitted message is held through waiting; a dead one keeps its evidence."""
+    ids = await with_messages(store, leases, 1, 2)
+    await store.reserve_intent(leases.lane, intent(7, 1), ids[:1])
+    held_back = Refuse(Reason.UNTRUSTED_ROOT, "why")
+    await store.note_refused(leases.lane, [(ids[0], held_back, {})])
+    await store.note_dead(leases.lane, [(ids[1], Reason.RETRIES_EXHAUSTED, "40", {"tx": "0x1"})])
+    one, two = await stored(store, 1), await stored(store, 2)
+    assert (one.status, one.reason, one.wake_at) == (Status.HELD, Reason.UNTRUSTED_ROOT, None)
+    assert (two.status, two.detail, two.evidence) == (Status.DEAD, "40", {"tx": "0x1"})
+
+
+async def test_an_inclusion_that_is_never_confirmed_is_reopened(
+    store: Store, leases: Leases
+) -> None:
+    """Included at or below the final block without a delivery fact: back to the start."""
+    ids = await with_messages(store, leases, 1, 2)
+    rows = [(ids[0], 600, tx_of(5), True, ""), (ids[1], 601, None, False, "by view")]
+    await store.note_included(leases.lane, rows)
+    assert await store.overdue_included(TEN, 599) == []
+    assert await store.overdue_included(TEN, 600) == ids[:1]
+    assert await store.reopen(leases.lane, ids[:1], Reason.REORGED) == []
+    assert await store.overdue_included(TEN, 601) == ids[1:]
+    assert await due(store, leases) == ids[:1]
+    await store.note_delivered(leases.lane, [(ids[1], 601, None, False, "by view")])
+    assert (await stored(store, 2)).reason is Reason.DELIVERED_BY_OTHER
+
+
+async def test_delivered_messages_are_forgotten_after_retention(
+    store: Store, leases: Leases, clock: Clock
+) -> None:
+    """A week later the record and every trace of it are gone; dead ones stay."""
+    ids = await with_messages(store, leases, 1, 2)
+    await store.note_dead(leases.lane, [(ids[1], Reason.UNDELIVERABLE, "", {})])
+    await store.save_facts(leases.far, [delivery(1)])
+    clock.time += 7 * 86400 + 1
+    assert await due(store, leases) == []
+    assert await store.get(ids[0]) is None
+    assert await store.by_tx(tx_of(1)) == []
+    assert [record.id for record in (await store.list()).records] == [ids[1]]
+    assert {key.status for key in await store.counts()} == {Status.DEAD}
+
+
+async def test_costs_add_up_beyond_doubles(store: Store, leases: Leases) -> None:
+    """Wei sums are exact however large."""
+    route = Route(BRIDGE, ONE, TEN)
+    for _ in range(3):
+        await store.add_cost(leases.lane, route, wei=Wei(2**80 + 1), gas=Gas(999), txs=1)
+    assert await store.cost_totals(TEN) == {route: CostTotal(Wei(3 * 2**80 + 3), Gas(2997), 3)}

@@ -1,0 +1,367 @@
+"""The command line without any chain or store: help, errors, exit codes, offline commands."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import structlog
+import yaml
+from click.testing import CliRunner, Result
+
+from relayer import __version__
+from relayer.adapter import Call, Clock, Done, Refuse, Step, Wait
+from relayer.cli import main
+from relayer.cli.checks import full_schema, offline_findings
+from relayer.cli.invocation import CommonGroup, Invocation, common, exit_code, secrets_in
+from relayer.cli.messages import COMMANDS as MESSAGE_COMMANDS
+from relayer.cli.service import step_view
+from relayer.errors import (
+    CallReverted,
+    ChainMismatch,
+    ConfigInvalid,
+    EndpointDown,
+    IllegalTransition,
+    LeaseLost,
+    RelayerError,
+    ReorgTooDeep,
+    StoreUnavailable,
+    UnknownRecord,
+)
+from relayer.message import Address, BridgeName, Gate, Reason, Timestamp
+from relayer.settings import load_settings
+from tests.unit.sample_records import id_of, tx_of
+
+SECRET_URL = "https://rpc.example/v2/0123456789abcdef0123"
+
+CONFIG: dict[str, Any] = {
+    "chains": {
+        "one": {"id": 1, "endpoints": [{"url": SECRET_URL}]},
+        "two": {"id": 2, "endpoints": [{"url": "http://127.0.0.1:1"}]},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Commands set up logging; put the process's own back."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., str]:
+    """Writes a configuration, with changes, and returns its path."""
+
+    def write(**changes: Any) -> str:
+        path = tmp_path / "relayer.yaml"
+        path.write_text(yaml.safe_dump({**CONFIG, "data_dir": str(tmp_path), **changes}))
+        return str(path)
+
+    return write
+
+
+def call(*arguments: str, env: dict[str, str | None] | None = None) -> Result:
+    """Run the command line as a user would."""
+    return CliRunner().invoke(main, list(arguments), env={"RELAYER_CONFIG": None, **(env or {})})
+
+
+def test_every_promised_command_is_there() -> None:
+    """The list of commands is a contract."""
+    promised = (
+        "run demo check-config list show retry hold release drop backfill prove routes"
+        " protocols schema version"
+    )
+    assert set(promised.split()) == set(main.commands)
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_explains_itself_and_takes_the_common_options(name: str) -> None:
+    """--help works, has a sentence, and --config, --json and --debug follow every command."""
+    result = call(name, "--help")
+    assert result.exit_code == 0
+    assert main.commands[name].help
+    for option in ("--config", "--json", "--debug"):
+        assert option in result.output
+
+
+def test_version_in_both_forms() -> None:
+    """For people and for programs."""
+    assert call("version").output.strip() == __version__
+    assert call("--version").output.strip() == __version__
+    assert json.loads(call("version", "--json").output) == {"version": __version__}
+    assert json.loads(call("--json", "version").output) == {"version": __version__}
+
+
+def test_a_missing_configuration_names_the_way_out() -> None:
+    """One line on standard error, exit code 2."""
+    result = call("routes", "--config", "/nowhere/relayer.yaml")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        "error: /nowhere/relayer.yaml: no such file; give --config FILE or set RELAYER_CONFIG\n"
+    )
+
+
+def test_errors_are_json_when_json_is_asked_for() -> None:
+    """A program reads the label and the exit code."""
+    result = call("--json", "routes", "--config", "/nowhere.yaml")
+    body = json.loads(result.stderr)
+    assert (body["error"]["code"], body["error"]["exit"]) == ("config_invalid", 2)
+    assert result.stdout == ""
+
+
+def test_a_wrong_field_is_named_with_its_way_out(config: Callable[..., str]) -> None:
+    """Unknown key: a suggestion; wrong value: the field and the value."""
+    result = call("check-config", "--config", config(htpp={"port": 1}))
+    assert result.exit_code == 2
+    assert "htpp: unknown key; did you mean `http`?" in result.stderr
+    result = call("check-config", "--config", config(http={"port": 70000}))
+    assert "http.port" in result.stderr
+    assert "70000" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_no_error_shows_a_secret(config: Callable[..., str]) -> None:
+    """The URL of an endpoint is a secret also when its section is wrong."""
+    chains = {"one": {"id": "x", "endpoints": [{"url": SECRET_URL, "priority": "high"}]}}
+    result = call("check-config", "--config", config(chains=chains))
+    assert result.exit_code == 2
+    assert "0123456789abcdef0123" not in result.output
+    assert "chains.one.id" in result.stderr
+
+
+def test_an_unknown_protocol_is_a_finding(config: Callable[..., str]) -> None:
+    """check-config names the bridge, the word and that it is wrong."""
+    path = config(bridges={"odd": {"protocol": "telepathy"}})
+    result = call("--json", "check-config", "--config", path)
+    assert result.exit_code == 2
+    found = {one["subject"]: one for one in json.loads(result.stdout)["findings"]}
+    assert found["bridges.odd"]["ok"] is False
+    assert "telepathy" in found["bridges.odd"]["text"]
+    assert "WRONG" in call("check-config", "--config", path).stdout
+
+
+def test_a_configuration_without_bridges_is_not_well(config: Callable[..., str]) -> None:
+    """It reads well, and would do nothing."""
+    settings = load_settings(Path(config()), {})
+    wrong = [finding.subject for finding in offline_findings(settings) if not finding.ok]
+    assert wrong == ["bridges"]
+
+
+def test_the_option_wins_over_the_environment(config: Callable[..., str]) -> None:
+    """RELAYER_CONFIG is the default; --config counts before and after the command."""
+    good, bad = config(), "/nowhere.yaml"
+    assert call("routes", env={"RELAYER_CONFIG": good}).exit_code == 0
+    assert call("routes", env={"RELAYER_CONFIG": bad}).exit_code == 2
+    assert call("--config", good, "routes", env={"RELAYER_CONFIG": bad}).exit_code == 0
+    assert call("routes", "--config", good, env={"RELAYER_CONFIG": bad}).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["hold", "release", "retry", "drop", "prove", "show"])
+def test_a_malformed_id_is_wrong_usage(command: str) -> None:
+    """The id is checked before the configuration is even read."""
+    result = call(command, "0x1234")
+    assert result.exit_code == 2
+    assert "'0x1234' is not 0x and 64 hex digits" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("list", "--status", "lost"), "'lost' is not one of"),
+        (("list", "--reason", "bored"), "'bored' is not one of"),
+        (("list", "--route", "here"), "'here' is not <bridge>:<origin id>><destination id>"),
+        (("list", "--limit", "0"), "--limit"),
+        (("hold",), "Missing argument"),
+        (("backfill", "--from", "1", "--to", "2"), "--chain"),
+        (("backfill", "--chain", "one"), "give --from and --to, or --tx"),
+        (("backfill", "--chain", "one", "--from", "1"), "give --from and --to, or --tx"),
+        (("backfill", "--chain", "one", "--from", "9", "--to", "2"), "is after --to 2"),
+        (("backfill", "--chain", "one", "--from", "-1", "--to", "2"), "--from"),
+        (("backfill", "--chain", "one", "--tx", tx_of(1), "--to", "2"), "not both"),
+        (("demo", "--messages", "0"), "--messages"),
+        (("teleport",), "No such command"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], words: str) -> None:
+    """Every wrong argument is named."""
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_too_many_ids_are_refused(config: Callable[..., str]) -> None:
+    """One call stays bounded."""
+    ids = [id_of(number) for number in range(1001)]
+    result = call("--config", config(), "hold", *ids)
+    assert result.exit_code == 2
+    assert "at most 1000 messages" in result.stderr
+
+
+def test_the_schema_knows_every_section() -> None:
+    """`relayer schema` is JSON that an editor can use: references resolve."""
+    printed = json.loads(call("schema").output)
+    assert printed == json.loads(json.dumps(full_schema()))
+    assert {"chains", "bridges", "policy", "redis"} <= set(printed["properties"])
+
+    def references(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from [value] if key == "$ref" else references(value)
+        elif isinstance(node, list):
+            for item in node:
+                yield from references(item)
+
+    for reference in references(printed):
+        assert reference.removeprefix("#/$defs/") in printed["$defs"]
+
+
+def test_secrets_are_found_however_deep(config: Callable[..., str]) -> None:
+    """Lists, dictionaries and models are searched."""
+    settings = load_settings(Path(config(redis={"url": "redis://:hunter2@db"})), {})
+    assert set(secrets_in(settings)) == {
+        SECRET_URL,
+        "http://127.0.0.1:1",
+        "redis://:hunter2@db",
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigInvalid("x"), 2),
+        (ChainMismatch("x"), 2),
+        (UnknownRecord("x"), 3),
+        (IllegalTransition("x"), 4),
+        (StoreUnavailable("x"), 5),
+        (EndpointDown("e", "x"), 5),
+        (LeaseLost("x"), 5),
+        (CallReverted("x"), 1),
+        (ReorgTooDeep("x"), 1),
+        (RelayerError("x"), 1),
+    ],
+)
+def test_exit_codes_follow_the_error_tree(error: RelayerError, code: int) -> None:
+    """Documented codes, whatever the command."""
+    assert exit_code(error) == code
+
+
+def failing(error: Exception) -> click.Group:
+    """A command line whose only command raises `error`."""
+
+    @click.group(cls=CommonGroup)
+    @common
+    def group() -> None:
+        pass
+
+    @group.command()
+    @common
+    def boom() -> None:
+        raise error
+
+    return group
+
+
+def test_errors_of_a_task_group_are_told_like_others() -> None:
+    """What the service raises comes wrapped; the user reads the cause."""
+    wrapped = ExceptionGroup("tasks", [ExceptionGroup("x", [ConfigInvalid("http: port taken")])])
+    result = CliRunner().invoke(failing(wrapped), ["boom"])
+    assert (result.exit_code, result.stderr) == (2, "error: http: port taken\n")
+
+
+def test_a_bug_is_one_line_unless_debug() -> None:
+    """No traceback by default; `--debug` lets it through."""
+    group = failing(ZeroDivisionError("oops at https://rpc.example/v2/secretkey"))
+    result = CliRunner().invoke(group, ["boom"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: internal error: ZeroDivisionError: oops")
+    assert result.stderr.count("\n") == 1
+    assert "secretkey" not in result.stderr
+    result = CliRunner().invoke(group, ["boom", "--debug"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_hostile_errors_stay_printable() -> None:
+    """A revert string in an error cannot drive the terminal."""
+    result = CliRunner().invoke(failing(UnknownRecord("no \x1b[2Jsuch\rthing")), ["boom"])
+    assert result.stderr.splitlines()
+    assert "\x1b" not in result.stderr
+    assert "\r" not in result.stderr
+    assert result.exit_code == 3
+
+
+MESSAGE = id_of(1)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (
+            Wait(
+                Reason.AWAITING_ROOT,
+                "soon",
+                gate=Gate(BridgeName("b"), "g"),
+                gate_value=2**60,
+                clocks=(Clock("challenge", Timestamp(5.0)),),
+            ),
+            {"step": "wait", "gate": "b|g", "gate_value": str(2**60)},
+        ),
+        (Done("seen"), {"step": "done", "detail": "seen"}),
+        (Refuse(Reason.PAUSED, "x", dead=True), {"step": "refuse", "dead": True}),
+        (
+            Call(
+                MESSAGE,
+                Address("0x" + "11" * 20),
+                b"\x01\x02",
+                access_list=((Address("0x" + "22" * 20), (b"\x00" * 32,)),),
+            ),
+            {
+                "step": "call",
+                "data": "0x0102",
+                "value_wei": "0",
+                "access_list": [{"address": "0x" + "22" * 20, "storageKeys": ["0x" + "00" * 32]}],
+            },
+        ),
+    ],
+)
+def test_steps_are_json(step: Step, expected: dict[str, Any]) -> None:
+    """`prove --json` says all four answers in a form that programs can send on."""
+    view = step_view(step)
+    assert {key: view[key] for key in expected} == expected
+    json.dumps(view)
+
+
+def test_common_options_do_not_leak_between_calls() -> None:
+    """Each call has its own options."""
+    assert json.loads(call("version", "--json").output)
+    assert call("version").output.strip() == __version__
+    assert Invocation().as_json is False
+
+
+def test_message_commands_all_take_ids_or_filters() -> None:
+    """None of them acts on everything by default."""
+    for command in MESSAGE_COMMANDS:
+        required = [p for p in command.params if isinstance(p, click.Argument) and p.required]
+        assert required or command.name == "list"
+
+
+def test_the_shipped_mainnet_configuration_is_well() -> None:
+    """Every shipped address, domain and option is accepted, and all chains are connected."""
+    path = str(Path(__file__).parents[2] / "config" / "mainnet-hyperlane.yaml")
+    result = call("--json", "check-config", "--config", path)
+    assert result.exit_code == 0, result.output
+    listed = json.loads(call("--json", "routes", "--config", path).stdout)["routes"]
+    assert len(listed) == 5 * 4
+    assert {"route": "hyperlane:8453>10", "protocol": "hyperlane"}.items() <= next(
+        row for row in listed if (row["origin"], row["destination"]) == ("base", "optimism")
+    ).items()

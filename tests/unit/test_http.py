@@ -1,0 +1,332 @@
+"""The HTTP server, asked by a real client over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+
+from relayer.errors import ConfigInvalid, StoreUnavailable
+from relayer.message import MessageId, Record, TxHash
+from relayer.ops.http import (
+    MAX_AT_ONCE,
+    MAX_RECORDS,
+    READINESS_FOR_S,
+    SECURITY_HEADERS,
+    HttpServer,
+    Readiness,
+    serve,
+)
+from relayer.ops.metrics import Metrics
+from tests.unit.sample_records import id_of, record_of, tx_of
+
+
+@dataclass
+class Shelf:
+    """A store that holds what a test puts in it, and can break or stall."""
+
+    records: list[Record] = field(default_factory=list)
+    error: Exception | None = None
+    stalled: asyncio.Event | None = None
+    crowded: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+
+    async def get(self, message_id: MessageId, /) -> Record | None:
+        if self.error:
+            raise self.error
+        if self.stalled:
+            self.waiting += 1
+            if self.waiting == MAX_AT_ONCE:
+                self.crowded.set()
+            await self.stalled.wait()
+        return next((record for record in self.records if record.id == message_id), None)
+
+    async def by_tx(self, tx: TxHash, /) -> Sequence[Record]:
+        return [record for record in self.records if record.message.at.tx == tx]
+
+
+@dataclass
+class World:
+    """The server's surroundings, in the hands of the test."""
+
+    shelf: Shelf = field(default_factory=Shelf)
+    metrics: Metrics = field(default_factory=Metrics)
+    chains: dict[str, Readiness] = field(default_factory=dict)
+    probe_error: Exception | None = None
+    probes: int = 0
+    seconds: float = 0.0
+
+    async def probe(self) -> Mapping[str, Readiness]:
+        self.probes += 1
+        if self.probe_error:
+            raise self.probe_error
+        return self.chains
+
+
+@dataclass(frozen=True)
+class At:
+    """Where to listen."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def world() -> World:
+    return World(chains={"base": Readiness(True), "optimism": Readiness(True)})
+
+
+@pytest.fixture
+async def client(world: World) -> AsyncIterator[aiohttp.ClientSession]:
+    server = HttpServer(
+        host="127.0.0.1",
+        port=0,
+        store=world.shelf,
+        metrics=world.metrics,
+        readiness=world.probe,
+        version="9.9",
+        clock=lambda: world.seconds,
+    )
+    port = await server.start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            yield session
+    finally:
+        await server.aclose()
+
+
+async def ask(client: aiohttp.ClientSession, path: str, method: str = "GET") -> tuple[int, Any]:
+    """Status and JSON of one answer; every answer must carry the security headers."""
+    async with client.request(method, path) as answer:
+        for name, value in SECURITY_HEADERS.items():
+            assert answer.headers.getall(name) == [value]
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert answer.content_type == "application/json"
+        return answer.status, await answer.json()
+
+
+async def test_liveness_asks_nobody(client: aiohttp.ClientSession, world: World) -> None:
+    """/healthz answers while the store and every chain are down."""
+    world.probe_error = world.shelf.error = StoreUnavailable("gone")
+    assert await ask(client, "/healthz") == (200, {"status": "ok", "version": "9.9"})
+
+
+async def test_one_sick_chain_degrades_but_does_not_stop(
+    client: aiohttp.ClientSession, world: World
+) -> None:
+    """Readiness is per chain; the whole is ready while one chain works."""
+    world.chains["base"] = Readiness(False, "no endpoint\nanswers")
+    status, body = await ask(client, "/readyz")
+    assert (status, body["status"]) == (200, "degraded")
+    assert body["chains"]["base"] == {"ready": False, "detail": "no endpoint answers"}
+    assert (await ask(client, "/readyz?chain=base"))[0] == 503
+    assert (await ask(client, "/readyz?chain=optimism"))[0] == 200
+
+
+async def test_not_ready_when_nothing_works(client: aiohttp.ClientSession, world: World) -> None:
+    """All chains down is 503, and so is a store that does not answer."""
+    world.chains = {"base": Readiness(False)}
+    assert (await ask(client, "/readyz"))[0] == 503
+    world.seconds += READINESS_FOR_S
+    world.probe_error = StoreUnavailable("redis://:hunter2@db")
+    status, body = await ask(client, "/readyz")
+    assert status == 503
+    assert body["error"] == {
+        "code": "unavailable",
+        "text": "not available now: store_unavailable",
+    }
+
+
+async def test_an_unknown_chain_is_named(client: aiohttp.ClientSession) -> None:
+    """404 names field and value."""
+    status, body = await ask(client, "/readyz?chain=nowhere")
+    assert status == 404
+    assert (body["error"]["field"], body["error"]["value"]) == ("chain", "nowhere")
+
+
+async def test_readiness_is_cached(client: aiohttp.ClientSession, world: World) -> None:
+    """Many callers make one probe; it is asked again when its time is up."""
+    await asyncio.gather(*(ask(client, "/readyz") for _ in range(10)))
+    assert world.probes == 1
+    world.seconds += READINESS_FOR_S
+    await ask(client, "/readyz")
+    assert world.probes == 2
+
+
+async def test_metrics_are_served_as_prometheus_text(
+    client: aiohttp.ClientSession, world: World
+) -> None:
+    """/metrics is the registry's page, with the content type Prometheus asks for."""
+    world.metrics.reorg("base")
+    async with client.get("/metrics") as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert 'relayer_reorgs_total{chain="base"} 1.0' in await answer.text()
+
+
+async def test_a_message_is_found_by_id_in_any_case(
+    client: aiohttp.ClientSession, world: World
+) -> None:
+    """The answer is the view of the record."""
+    world.shelf.records = [record_of(0xAB)]
+    status, body = await ask(client, f"/v1/messages/0x{0xAB:064X}")
+    assert (status, body["id"], body["status"]) == (200, id_of(0xAB), "waiting")
+
+
+async def test_an_unknown_message_is_404(client: aiohttp.ClientSession) -> None:
+    """Not known is said, with the id."""
+    status, body = await ask(client, f"/v1/messages/{id_of(5)}")
+    assert status == 404
+    assert body["error"]["value"] == id_of(5)
+
+
+@pytest.mark.parametrize(
+    ("path", "field_name"),
+    [
+        ("/v1/messages/0x12", "id"),
+        (f"/v1/messages/{id_of(1)}0", "id"),
+        (f"/v1/messages/{id_of(1)}%0A", "id"),
+        (f"/v1/messages/{id_of(1).replace('0x', '0X')}", "id"),
+        ("/v1/messages?tx=%3Cscript%3E", "tx"),
+        ("/v1/messages?tx=", "tx"),
+        ("/v1/messages", "tx"),
+        (f"/v1/messages?tx={tx_of(1)}&limit=5", "limit"),
+        (f"/v1/messages?tx={tx_of(1)}&tx={tx_of(2)}", "tx"),
+        (f"/v1/messages/{id_of(1)}?x=1", "x"),
+        ("/healthz?x=1", "x"),
+    ],
+)
+async def test_wrong_input_is_named(
+    client: aiohttp.ClientSession, path: str, field_name: str
+) -> None:
+    """400 names the field, shows a bounded value, and echoes nothing but that."""
+    status, body = await ask(client, path)
+    assert status == 400
+    assert body["error"]["field"] == field_name
+    assert body["error"]["code"] == "bad_request"
+
+
+async def test_a_long_wrong_value_is_cut(client: aiohttp.ClientSession) -> None:
+    """An error never echoes more than a little of what was sent."""
+    status, body = await ask(client, "/v1/messages?tx=" + "z" * 4000)
+    assert status == 400
+    assert len(body["error"]["value"]) == 100
+
+
+async def test_messages_of_a_transaction_are_bounded(
+    client: aiohttp.ClientSession, world: World
+) -> None:
+    """All messages of one transaction, up to a limit that the answer admits."""
+    sample = record_of(1)
+    world.shelf.records = [sample] * MAX_RECORDS
+    _, body = await ask(client, f"/v1/messages?tx={sample.message.at.tx}")
+    assert (len(body["messages"]), body["truncated"]) == (MAX_RECORDS, False)
+    world.shelf.records.append(sample)
+    _, body = await ask(client, f"/v1/messages?tx={sample.message.at.tx}")
+    assert (len(body["messages"]), body["truncated"]) == (MAX_RECORDS, True)
+    assert await ask(client, f"/v1/messages?tx={tx_of(9)}") == (
+        200,
+        {"messages": [], "truncated": False},
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/v1/../etc", 404), ("POST", "/v1/messages", 405)],
+)
+async def test_other_paths_and_methods_answer_json(
+    client: aiohttp.ClientSession, method: str, path: str, status: int
+) -> None:
+    """The framework's own errors have the shape of ours."""
+    found, body = await ask(client, path, method)
+    assert found == status
+    assert body["error"]["code"] in {"not_found", "method_not_allowed"}
+
+
+async def test_a_store_that_is_away_is_503_without_its_words(
+    client: aiohttp.ClientSession, world: World
+) -> None:
+    """The cause stays in the log: it may name hosts and users."""
+    world.shelf.error = StoreUnavailable("redis://:hunter2@db refused")
+    async with client.get(f"/v1/messages/{id_of(1)}") as answer:
+        assert answer.status == 503
+        assert answer.headers["Retry-After"] == "1"
+        assert "hunter2" not in await answer.text()
+
+
+async def test_a_bug_is_500_without_its_traceback(
+    client: aiohttp.ClientSession, world: World
+) -> None:
+    """An unexpected exception says nothing of itself to the caller."""
+    world.shelf.error = ValueError("hunter2")
+    status, body = await ask(client, f"/v1/messages/{id_of(1)}")
+    assert status == 500
+    assert body == {"error": {"code": "internal_error", "text": "internal error; see the log"}}
+
+
+async def test_requests_beyond_the_limit_are_sent_away(
+    client: aiohttp.ClientSession, world: World
+) -> None:
+    """A crowd waiting on a slow store cannot pile up, and room comes back."""
+    world.shelf.stalled = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        crowd = [
+            group.create_task(ask(client, f"/v1/messages/{id_of(1)}")) for _ in range(MAX_AT_ONCE)
+        ]
+        async with asyncio.timeout(10):
+            await world.shelf.crowded.wait()
+        status, body = await ask(client, "/healthz")
+        world.shelf.stalled.set()
+    assert (status, body["error"]["code"]) == (503, "unavailable")
+    assert {task.result()[0] for task in crowd} == {404}
+    assert (await ask(client, "/healthz"))[0] == 200
+
+
+async def test_a_taken_port_is_a_clear_configuration_error(world: World) -> None:
+    """The error names the address and the way out."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = HttpServer(
+            host="127.0.0.1",
+            port=port,
+            store=world.shelf,
+            metrics=world.metrics,
+            readiness=world.probe,
+        )
+        with pytest.raises(ConfigInvalid, match=rf"127\.0\.0\.1:{port}.*http\.port"):
+            await server.start()
+
+
+async def test_serve_takes_plain_answers_and_ends_when_cancelled(world: World) -> None:
+    """The form the service uses: a probe that answers at once with booleans."""
+    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(
+        serve(
+            At(),
+            world.shelf,
+            world.metrics,
+            lambda: {"base": True, "scroll": False},
+            on_listening=listening.set_result,
+        )
+    )
+    async with asyncio.timeout(10):
+        port = await listening
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            _, body = await ask(session, "/readyz")
+    assert body["chains"]["scroll"] == {"ready": False, "detail": ""}
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
