@@ -97,10 +97,9 @@ async def _signed_at(world: Devnet, site: Site) -> dict[str, float]:
 
 
 async def _bodies(site: Site) -> set[bytes]:
+    """What the recipient says it received (`value` is indexed, so the text stands alone)."""
     logs = await _logs(site, RECEIVED, str(site.hyperlane.recipient))
-    return {
-        decode(["uint256", "string"], bytes.fromhex(log["data"][2:]))[1].encode() for log in logs
-    }
+    return {decode(["string"], bytes.fromhex(log["data"][2:]))[0].encode() for log in logs}
 
 
 async def _block_times(site: Site, blocks: set[int]) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""What the messages of one destination need next: read the inbox and the ISMs, prove, make calls."""
+"""What the messages of one destination need next: read inbox and ISMs, prove, make calls."""
 
 from __future__ import annotations
 

@@ -77,21 +77,21 @@ class PartProver:
         groups: dict[Multisig, list[_Indexed]] = {}
         asked: list[tuple[Parcel, CcipRead]] = []
         for parcel in parcels:
-            asked.extend((parcel, part) for part in set(lookups(parcel.ism)))
-            for part in set(multisigs(parcel.ism)):
-                placed = _place(parcel, part, size)
+            asked.extend((parcel, lookup) for lookup in set(lookups(parcel.ism)))
+            for multisig in set(multisigs(parcel.ism)):
+                placed = _place(parcel, multisig, size)
                 if isinstance(placed, int):
-                    groups.setdefault(part, []).append((parcel, placed))
+                    groups.setdefault(multisig, []).append((parcel, placed))
                 else:
-                    found[parcel.id][part] = placed
+                    found[parcel.id][multisig] = placed
         proofs = await asyncio.gather(
             *(self._prove(origin, part, group, size=size) for part, group in groups.items())
         )
         for part, answers in zip(groups, proofs, strict=True):
             for message_id, answer in answers.items():
                 found[message_id][part] = answer
-        for (parcel, part), answer in zip(asked, await self._look_up(asked), strict=True):
-            found[parcel.id][part] = answer
+        for (parcel, lookup), metadata in zip(asked, await self._look_up(asked), strict=True):
+            found[parcel.id][lookup] = metadata
         return found
 
     async def _prove(
@@ -122,10 +122,10 @@ class PartProver:
 
     async def _look_up(self, asked: Sequence[tuple[Parcel, CcipRead]]) -> list[Part]:
         """Ask each CCIP-read ISM what it wants of which server, then the servers."""
+        question = contracts.OFFCHAIN_VERIFY_INFO
         views = [
-            View(part.address, contracts.bytes_call(selector, parcel.record.message.payload))
+            View(part.address, contracts.bytes_call(question, parcel.record.message.payload))
             for parcel, part in asked
-            for selector in (contracts.OFFCHAIN_VERIFY_INFO,)
         ]
         answers = await read_each(self._reader, views)
         return await asyncio.gather(
