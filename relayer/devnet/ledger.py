@@ -8,7 +8,8 @@ from typing import Any
 
 from eth_abi.abi import decode
 
-from relayer.devnet.accounts import VALIDATORS
+from relayer.devnet.accounts import RELAYERS, VALIDATORS
+from relayer.devnet.hyperlane import MULTICALL3
 from relayer.devnet.traffic import Sent, Site
 from relayer.devnet.world import Devnet
 from relayer.keccak import keccak256
@@ -39,6 +40,32 @@ async def read_ledger(world: Devnet, sent: Sequence[Sent]) -> dict[str, Delivery
         mine = [one for one in sent if one.destination == name]
         ledger.update(await _of_site(site, mine, signed_at))
     return ledger
+
+
+async def wasted_calls(world: Devnet) -> int:
+    """Delivery calls that the relayer's accounts paid for and that delivered nothing."""
+    wasted = 0
+    for site in world.sites.values():
+        head = int(await site.rpc.call("eth_blockNumber"), 16)
+        blocks = await site.rpc.batch(
+            [("eth_getBlockByNumber", [hex(number), True]) for number in range(1, head + 1)]
+        )
+        payers = {str(account.address).lower() for account in RELAYERS}
+        ours = [tx for block in blocks for tx in block["transactions"] if tx["from"] in payers]
+        receipts = await site.rpc.batch(
+            [("eth_getTransactionReceipt", [tx["hash"]]) for tx in ours]
+        )
+        for tx, receipt in zip(ours, receipts, strict=True):
+            delivered = sum(log["topics"][0] == PROCESS_ID for log in receipt["logs"])
+            wasted += _calls_in(tx) - delivered
+    return wasted
+
+
+def _calls_in(tx: dict[str, Any]) -> int:
+    """Calls a transaction carries: the array's length in Multicall3's calldata, else one."""
+    if tx["to"] == str(MULTICALL3):
+        return int.from_bytes(bytes.fromhex(tx["input"][2:])[36:68], "big")
+    return 1
 
 
 async def _of_site(

@@ -88,13 +88,17 @@ class RelayerProcess:
 
     async def rpc_requests(self) -> float:
         """JSON-RPC requests made so far, as its metrics count them (batch items one by one)."""
+        return await self.metric("relayer_rpc_requests_total")
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's series that carry `labels`."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.url}/metrics") as answer:
             text = await answer.text()
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name == "relayer_rpc_requests_total"
+            if sample.name == name and labels.items() <= sample.labels.items()
         )
 
     async def _until_ready(self) -> None:

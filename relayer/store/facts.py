@@ -73,7 +73,8 @@ class Facts(Wire):
                 await self._undo_vanished(lease, to)
                 await self.run("advance", lease.chain, args)
 
-        await self._after_undo(lease, move)
+        async with self.turn(lease.chain):
+            await self._after_undo(lease, move)
 
     async def save_facts(self, lease: Lease, facts: Sequence[Fact]) -> SaveResult:
         """Store facts of the lease's chain; repeating it changes nothing (leaves are skipped).
@@ -97,14 +98,15 @@ class Facts(Wire):
                 raised += int(await self.run("index_facts", lease.chain, args))
             return raised
 
-        roots = await self._after_undo(lease, index)
         groups = {
             place: [_record_item(fact) for fact in kept if _place(fact) == place]
             for place in sorted(places)
         }
-        answers = await each(
-            [self._save_records(lease, place, items) for place, items in groups.items()]
-        )
+        async with self.turn(lease.chain):
+            roots = await self._after_undo(lease, index)
+            answers = await each(
+                [self._save_records(lease, place, items) for place, items in groups.items()]
+            )
         rooted = {lease.chain} if any(isinstance(fact, RootSeen) for fact in kept) else set()
         return _merged(answers, roots=roots, woken=frozenset(places | rooted))
 
@@ -123,8 +125,9 @@ class Facts(Wire):
         whoever comes next finishes the work. `ReorgTooDeep` when `to` is below what is kept.
         """
         args = self._under(lease, block=str(to.block), hash=to.hash)
-        await self.run("undo_begin", lease.chain, args)
-        return await self._finish_undo(lease)
+        async with self.turn(lease.chain):
+            await self.run("undo_begin", lease.chain, args)
+            return await self._finish_undo(lease)
 
     async def _finish_undo(self, lease: Lease) -> RollbackResult:
         result = RollbackResult()

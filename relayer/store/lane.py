@@ -90,9 +90,11 @@ class Lane(Wire):
         top = "+inf" if level is None else codec.score(level)
         args = self._held(lease, gate=str(gate), level=top, limit=GATE_PAGE)
         total = 0
-        while opened := int(await self.run("open_gate", lease.chain, args)):
+        while True:
+            opened = int(await self.run("open_gate", lease.chain, args))
             total += opened
-        return total
+            if opened < GATE_PAGE:
+                return total
 
     # --- what was found out ------------------------------------------------------------------
 

@@ -117,6 +117,7 @@ class Wire:
         self._retention_s = retention_s
         self._lease_s = lease_s
         self._gate = asyncio.Semaphore(CONCURRENT_CALLS)
+        self._turns: dict[ChainId, asyncio.Lock] = {}
         self._configured: frozenset[ChainId] = frozenset()
         self._known_chains: set[ChainId] = set()
         self.round_trips = 0
@@ -147,6 +148,13 @@ class Wire:
             return await self.command("EVALSHA", script.sha, *operands)
         except _ScriptMissing:
             return await self.command("EVAL", script.text, *operands)
+
+    def turn(self, chain: ChainId) -> asyncio.Lock:
+        """Held while facts of a chain are saved or undone: the two never interleave.
+
+        One process holds the follower's lease, so a lock in this process is enough.
+        """
+        return self._turns.setdefault(chain, asyncio.Lock())
 
     async def command(self, *words: Any) -> Any:
         """Run one Redis command; `StoreUnavailable` when it cannot be run."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relayer.devnet.ledger import read_ledger
+from relayer.devnet.ledger import read_ledger, wasted_calls
 from relayer.devnet.service import RelayerProcess, free_port
 from relayer.devnet.traffic import Sent
 from relayer.devnet.world import Devnet, WorldPlan
@@ -35,6 +35,7 @@ async def assert_exactly_once(world: Devnet, sent: Sequence[Sent]) -> None:
     ledger = await read_ledger(world, sent)
     assert {one.id: ledger[one.id].count for one in sent} == {one.id: 1 for one in sent}
     assert all(ledger[one.id].body_arrived for one in sent)
+    assert await wasted_calls(world) == 0
 
 
 @pytest.fixture

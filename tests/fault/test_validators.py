@@ -53,8 +53,9 @@ async def test_two_bad_validators_make_messages_wait_and_the_wait_names_them(
 
             await until(all_wait)
             view = await relayer.get(f"/v1/messages/{sent[0].id}")
-            assert "1 of 2" in view["detail"]
-            assert str(VALIDATORS[0].address) in view["detail"].lower()
+            assert "1 of 2" in view["explanation"]
+            assert str(VALIDATORS[0].address) in view["explanation"]
+            assert str(VALIDATORS[1].address) in view["explanation"]
             assert len(await world.traffic.undelivered(sent)) == len(sent)
         finally:
             await relayer.stop()

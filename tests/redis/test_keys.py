@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from redis import Redis
 
@@ -31,7 +29,7 @@ def server(redis_server: Server) -> Server:
 
 
 @pytest.fixture
-async def lived(store: Store, leases: Leases) -> AsyncIterator[Store]:
+async def lived(store: Store, leases: Leases) -> Store:
     """A store in which everything has happened once."""
     follower, lane, far = leases.follower, leases.lane, leases.far
     await store.advance(follower, cursor(50))
@@ -52,7 +50,7 @@ async def lived(store: Store, leases: Leases) -> AsyncIterator[Store]:
     intent = Intent(signer, 1, calls, (sent,), Timestamp(1.0), "deliver")
     await store.reserve_intent(lane, intent, [id_of(3)])
     await store.add_cost(lane, message(0).message.route, wei=Wei(1), gas=Gas(1))
-    yield store
+    return store
 
 
 async def test_every_key_is_in_the_table(
