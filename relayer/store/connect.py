@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -78,14 +80,30 @@ def _sentinel(url: str, options: dict[str, Any]) -> Client:
         [(host or port, int(port) if host else 26379) for host, _, port in hosts],
         sentinel_kwargs={key: options[key] for key in ("socket_timeout", "socket_connect_timeout")},
     )
-    primary: Client = sentinel.master_for(
+    primary = sentinel.master_for(
         service,
         db=int(database or 0),
         username=unquote(user) or None,
         password=unquote(password) or None,
         **options,
     )
-    return primary
+    return _Watched(primary, sentinel.sentinels)
+
+
+class _Watched:
+    """The primary that sentinels name, closed together with the connections to them."""
+
+    def __init__(self, primary: Client, sentinels: Sequence[Client]) -> None:
+        self._primary = primary
+        self._sentinels = sentinels
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        return await self._primary.execute_command(*args, **options)
+
+    async def aclose(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for client in (*self._sentinels, self._primary):
+                stack.push_async_callback(client.aclose)
 
 
 async def sections(client: Client, section: str) -> list[dict[str, Any]]:

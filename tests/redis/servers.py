@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,25 @@ def free_port() -> int:
 def running(folder: Path, *options: str, port: int | None = None) -> Iterator[int]:
     """One server with its files in `folder`; yields its port."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
-    command = [
-        *(str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
-        *("--appendonly", "yes", "--appendfsync", "no", "--save", "", "--daemonize", "no"),
-        *("--maxmemory-policy", "noeviction", *options),
-    ]
+    options = (
+        *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "no", "--save", ""),
+        *("--daemonize", "no", "--maxmemory-policy", "noeviction", *options),
+    )
+    with _child(folder, port or free_port(), options) as listening:
+        yield listening
+
+
+@contextlib.contextmanager
+def sentinel(folder: Path) -> Iterator[int]:
+    """A sentinel that reads `sentinel.conf` in `folder`; yields its port."""
+    options = (str(folder / "sentinel.conf"), "--sentinel", "--dir", str(folder))
+    with _child(folder, free_port(), options) as listening:
+        yield listening
+
+
+@contextlib.contextmanager
+def _child(folder: Path, port: int, options: Sequence[str]) -> Iterator[int]:
+    command = [str(find_binary()), *options, "--port", str(port), "--bind", "127.0.0.1"]
     with (folder / "log").open("ab") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:

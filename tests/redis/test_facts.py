@@ -251,6 +251,20 @@ async def test_a_rollback_cut_short_is_finished_by_the_next_writer(
     assert await store.cursor(ONE) == cursor(100, fork="b")
 
 
+async def test_the_cursor_does_not_pass_an_unfinished_rollback(
+    store: Store, leases: Leases
+) -> None:
+    """Moving up finishes the undoing first, so that no fact of a replaced block stays behind."""
+    await store.advance(leases.follower, cursor(99))
+    await store.save_facts(leases.follower, [message(1)])
+    await store.advance(leases.follower, cursor(100))
+    begun = store._under(leases.follower, block="99", hash=hash_of(99))
+    await store.run("undo_begin", ONE, begun)
+    await store.advance(leases.follower, cursor(100, fork="b"))
+    assert (await stored(store, 1)).status is Status.ORPHANED
+    assert await store.remembered(ONE) == [cursor(100, fork="b"), cursor(99)]
+
+
 async def test_payments_are_summed_once_each(store: Store, leases: Leases) -> None:
     """By transaction and log index, before or after the message, without losing a wei."""
     await store.save_facts(leases.follower, [payment(1, tx=1), message(1), payment(1, tx=2)])

@@ -184,6 +184,19 @@ async def test_a_message_is_never_in_two_intents(store: Store, leases: Leases) -
     assert (await stored(store, 3)).status is Status.READY
 
 
+async def test_a_message_waits_for_its_old_intent_to_be_settled(
+    store: Store, leases: Leases
+) -> None:
+    """Noted as failed while its transaction's nonce is still open: not sent a second time."""
+    (first,) = await with_messages(store, leases, 1)
+    await store.reserve_intent(leases.lane, intent(7, 1), [first])
+    row = (first, Reason.CALL_REVERTED, "", {}, store.now(), False)
+    assert await store.note_retry(leases.lane, [row]) == []
+    assert await store.reserve_intent(leases.lane, intent(8, 1, tx=9), [first]) == [first]
+    await store.settle_intent(leases.lane, SIGNER, 7, "mined")
+    assert await store.reserve_intent(leases.lane, intent(8, 1, tx=9), [first]) == []
+
+
 async def test_two_owners_cannot_both_reserve(store: Store, leases: Leases) -> None:
     """The lane's old owner is fenced off even when it races with the new one."""
     (first,) = await with_messages(store, leases, 1)

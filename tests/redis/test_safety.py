@@ -105,3 +105,17 @@ async def test_another_databases_schema_is_refused(tmp_path: Path) -> None:
         await store.aclose()
         with pytest.raises(SchemaMismatch, match="'2'"):
             await Store.open(at_port(port), "unused")
+
+
+async def test_a_sentinel_leads_to_the_primary(tmp_path: Path) -> None:
+    """The url names sentinels and a service; the store asks them where the primary is."""
+    with servers.running(tmp_path / "one") as primary:
+        watch = f"sentinel monitor main 127.0.0.1 {primary} 1\n"
+        (tmp_path / "sentinel.conf").write_text(watch)
+        with servers.sentinel(tmp_path) as port:
+            url = SecretStr(f"redis+sentinel://127.0.0.1:{port}/main")
+            store = await Store.open(RedisSettings(url=url), "unused")
+            try:
+                assert await store.acquire(ONE, Role.FOLLOWER, "one") is not None
+            finally:
+                await store.aclose()

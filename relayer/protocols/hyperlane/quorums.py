@@ -55,6 +55,10 @@ class _Truth:
     root: bytes
     is_leaf: Callable[[bytes], bool]
 
+    def has(self, checkpoint: Checkpoint) -> bool:
+        """True when the checkpoint says what our tree says."""
+        return checkpoint.root == self.root and self.is_leaf(checkpoint.message_id)
+
 
 class Quorums:
     """Quorums of one origin's checkpoints."""
@@ -99,9 +103,11 @@ class Quorums:
                 break
             voters = [v for v, latest in able.items() if latest is not None and latest >= index]
             best = await self._collect(voters, said, index)
-            quorum = self._judge(members, best, await self._truth(index))
+            truth = await self._truth(index)
+            quorum = _true_quorum(members, best, truth)
             if quorum is not None:
                 return self._newest.put(members, quorum)
+            self._note_lies(members, best, truth)
             if not best.trouble:
                 break
             barred |= best.trouble
@@ -144,9 +150,10 @@ class Quorums:
             more = await self._collect(group, said, index)
             found.signed |= more.signed
             found.trouble |= more.trouble
-            quorum = self._judge(members, found, truth)
+            quorum = _true_quorum(members, found, truth)
             if quorum is not None:
                 return quorum
+        self._note_lies(members, found, truth)
         return _missing(members, said, found, leaf=index, barred=found.trouble)
 
     async def _root(self, index: int, size: int) -> bytes:
@@ -177,30 +184,26 @@ class Quorums:
                 found.signed[validator] = answer
         return found
 
-    def _judge(self, members: ValidatorSet, found: _Round, truth: _Truth) -> Quorum | None:
-        """A quorum on what our own tree says, if there is one."""
-        true = {
-            c: truth.root == c.root and truth.is_leaf(c.message_id) for c in _checkpoints(found)
-        }
+    def _note_lies(self, members: ValidatorSet, found: _Round, truth: _Truth) -> None:
+        """Move signatures of what our tree does not have to `found.trouble`, and forget them."""
         for quorum in count_quorum(members, found.signed):
-            if true[quorum.checkpoint]:
-                return quorum
             found.contradicted = (
                 f"validators signed root 0x{quorum.checkpoint.root.hex()} and message"
                 f" 0x{quorum.checkpoint.message_id.hex()} at index {found.index},"
                 f" our tree has root 0x{truth.root.hex()}"
             )
         for validator, signed in list(found.signed.items()):
-            if not true[signed.checkpoint]:
+            if not truth.has(signed.checkpoint):
                 same_root = signed.checkpoint.root == truth.root
                 found.trouble[validator] = "wrong message" if same_root else "wrong root"
                 del found.signed[validator]
                 self._validators.forget([validator], found.index)
-        return None
 
 
-def _checkpoints(found: _Round) -> set[Checkpoint]:
-    return {signed.checkpoint for signed in found.signed.values()}
+def _true_quorum(members: ValidatorSet, found: _Round, truth: _Truth) -> Quorum | None:
+    """A quorum on what our own tree says, if there is one."""
+    quorums = count_quorum(members, found.signed)
+    return next((quorum for quorum in quorums if truth.has(quorum.checkpoint)), None)
 
 
 def _indices(said: Mapping[Address, Published]) -> dict[Address, int | None]:

@@ -8,7 +8,6 @@ Source: `rust/main/hyperlane-base/src/types/` of hyperlane-xyz/hyperlane-monorep
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import stat
@@ -179,13 +178,14 @@ def _read_file(path: str) -> bytes | None:
         return None
     except OSError as error:
         raise BadChainData(f"file cannot be read ({error.strerror})") from None
-    with contextlib.closing(os.fdopen(handle, "rb", buffering=0)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise BadChainData("not a plain file")
-        try:
-            content = file.read(MAX_OBJECT_BYTES + 1) or b""
-        except OSError as error:
-            raise BadChainData(f"file cannot be read ({error.strerror})") from None
+        content = os.read(handle, MAX_OBJECT_BYTES + 1)
+    except OSError as error:
+        raise BadChainData(f"file cannot be read ({error.strerror})") from None
+    finally:
+        os.close(handle)
     if len(content) > MAX_OBJECT_BYTES:
         raise BadChainData("object is too large")
     return content

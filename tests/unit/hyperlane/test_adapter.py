@@ -203,7 +203,7 @@ def not_a_file(world: World, bad: Signer) -> None:
 FAULTS: list[tuple[Callable[[World, Signer], None], str]] = [
     (garbage, "not JSON"),
     (deep, "not JSON"),
-    (huge, "too large"),
+    (huge, "object is too large"),
     (wrong_root, "wrong root"),
     (wrong_message, "wrong message"),
     (wrong_index, "wrong index"),
@@ -218,24 +218,422 @@ FAULTS: list[tuple[Callable[[World, Signer], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize("by_root", [True, False], ids=["by_root", "by_id"])
-@pytest.mark.parametrize(("fault", "word"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
-@pytest.mark.parametrize("place", [0, 2])
-async def test_hostile_validators(
-    world: World, fault: Callable[[World, Signer], None], word: str, by_root: bool, place: int
+both_kinds = pytest.mark.parametrize("by_root", [True, False], ids=["by_root", "by_id"])
+every_fault = pytest.mark.parametrize(
+    ("fault", "word"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS]
+)
+Fault = Callable[[World, Signer], None]
+
+
+@both_kinds
+@every_fault
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_one_bad_validator(
+    world: World, fault: Fault, word: str, by_root: bool, place: int
 ) -> None:
-    """One bad validator of three changes nothing; with two the message waits and both are named."""
+    """One bad validator of three changes nothing, wherever it stands in the set."""
     world.multisig(ISM, 2, by_root=by_root)
     (record,) = world.dispatch()
     world.all_sign(0)
-    bad, worse = world.signers[place], world.signers[1]
+    fault(world, world.signers[place])
+    step = await world.step(record)
+    called(step)
+    assert isinstance(step, Call)
+    assert step.evidence["signatures"] == "2"
+
+
+@both_kinds
+@every_fault
+async def test_two_bad_validators(world: World, fault: Fault, word: str, by_root: bool) -> None:
+    """Two bad ones of three leave the message waiting, and both are named with what is wrong."""
+    world.multisig(ISM, 2, by_root=by_root)
+    (record,) = world.dispatch()
+    world.all_sign(0)
+    bad, worse = world.signers[0], world.signers[2]
     fault(world, bad)
-    called(await world.step(record))
     fault(world, worse)
-    world.clock.pass_s(1000)
-    for old in (bad, worse):  # nothing is remembered of what was signed before
-        world.adapter._validators[0]._checked.forget((old.address, 0))  # noqa: SLF001
+    step = await world.step(record)
+    agree = fault in (wrong_root, wrong_message)
+    wait = waiting(step, Reason.ROOT_MISMATCH if agree else Reason.AWAITING_QUORUM)
+    if not agree:
+        assert f"{bad.address} {word}" in wait.detail
+        assert f"{worse.address} {word}" in wait.detail
+        assert wait.detail.startswith("1 of 2 signatures for leaf 0")
+
+
+@both_kinds
+async def test_a_quorum_heals(world: World, by_root: bool) -> None:
+    """Once a bad validator publishes the truth, the message goes."""
+    world.multisig(ISM, 2, by_root=by_root)
+    (record,) = world.dispatch()
+    world.all_sign(0)
+    for signer in world.signers[1:]:
+        garbage(world, signer)
+    waiting(await world.step(record), Reason.AWAITING_QUORUM)
+    world.all_sign(0, signers=world.signers[2:])
+    world.clock.pass_s(1)
+    called(await world.step(record))
+
+
+@both_kinds
+async def test_a_lone_liar_does_not_stop_an_honest_one(world: World, by_root: bool) -> None:
+    """With a threshold of one, a liar's own quorum is passed over for the honest validator's."""
+    world.multisig(ISM, 1, by_root=by_root)
+    (record,) = world.dispatch()
+    world.all_sign(0)
+    wrong_root(world, world.signers[0])
+    wrong_root(world, world.signers[1])
+    called(await world.step(record))
+
+
+async def test_an_index_beyond_the_tree_is_harmless(world: World) -> None:
+    """Validators ahead of us (or boasting) cannot make us prove against a root we do not have."""
+    records = world.dispatch(2)
+    world.all_sign(0, 1)
+    for signer in world.signers:
+        signer.latest(2**32 - 1)
+    step = await world.step(records[0])
+    assert isinstance(step, Call)
+    assert step.evidence["signed_index"] == "1"
+
+
+@pytest.mark.parametrize("boast", [b"", b"-1", b"1e9", b"99999999999", b"\xff", b"4294967296"])
+async def test_bad_latest_indices(world: World, boast: bytes) -> None:
+    """A latest index that is no 32-bit number counts as none."""
+    (record,) = world.dispatch()
+    world.all_sign(0)
+    for signer in world.signers[1:]:
+        signer.latest(boast)
     wait = waiting(await world.step(record), Reason.AWAITING_QUORUM)
-    assert f"{bad.address} {word}" in wait.detail
-    assert f"{worse.address} {word}" in wait.detail
-    assert wait.detail.startswith("1 of 2 signatures for leaf 0")
+    assert wait.detail.count("latest index is not a number") == 2
+
+
+async def test_falls_back_to_a_lower_index(world: World) -> None:
+    """Bad signatures at the newest index do not hide a good quorum below it."""
+    records = world.dispatch(4)
+    world.all_sign(1)
+    for signer in world.signers[:2]:
+        signer.raw(3, b"garbage")
+        signer.latest(3)
+    world.all_sign(2, signers=world.signers[2:])
+    step = await world.step(records[0])
+    wait = waiting(step, Reason.AWAITING_QUORUM)
+    assert wait.gate is None  # the gate is open: only asking again helps
+    for signer in world.signers[:1]:
+        signer.latest(1)
+    world.clock.pass_s(1)
+    step = await world.step(records[0])
+    assert isinstance(step, Call)
+    assert step.evidence["signed_index"] == "1"
+
+
+async def test_waits_at_a_gate_until_enough_have_signed(world: World) -> None:
+    """A message ahead of the signatures waits at a gate that opens at the second of three."""
+    records = world.dispatch(3)
+    world.all_sign(0)
+    wait = waiting(await world.step(records[2]), Reason.AWAITING_QUORUM)
+    assert wait.gate is not None
+    assert (wait.gate.bridge, wait.gate_value) == (BRIDGE, 2)
+    assert wait.gate.name.startswith(f"quorum:{ORIGIN_DOMAIN}:")
+    assert f"{world.signers[1].address} is at index 0" in wait.detail
+    world.all_sign(2, signers=world.signers[:1])
+    world.clock.pass_s(1)
+    assert await world.adapter.levels([wait.gate]) == {wait.gate: 0}
+    world.all_sign(2, signers=world.signers[2:])
+    assert await world.adapter.levels([wait.gate]) == {wait.gate: 0}  # not read again so soon
+    world.clock.pass_s(1)
+    assert await world.adapter.levels([wait.gate]) == {wait.gate: 2}
+    called(await world.step(records[2]))
+
+
+async def test_unknown_gates_are_left_out(make_world: MakeWorld, world: World) -> None:
+    """After a restart a gate is unknown, so it opens and its messages are looked at anew."""
+    records = world.dispatch(2)
+    world.all_sign(0)
+    wait = waiting(await world.step(records[1]), Reason.AWAITING_QUORUM)
+    assert wait.gate is not None
+    assert await make_world().adapter.levels([wait.gate]) == {}
+
+
+async def test_an_unreachable_origin_keeps_gates_shut(world: World) -> None:
+    """When announcements cannot be read, the level is not guessed."""
+    records = world.dispatch(2)
+    world.all_sign(0)
+    wait = waiting(await world.step(records[1]), Reason.AWAITING_QUORUM)
+    assert wait.gate is not None
+    world.clock.pass_s(1000)
+    world.origin.failure = EndpointDown("fake", "gone")
+    assert await world.adapter.levels([wait.gate]) == {wait.gate: -1}
+    waiting(await world.step(records[1]), Reason.SOURCE_UNREACHABLE)
+
+
+async def test_a_reorganised_tree_is_not_proved_with_old_signatures(world: World) -> None:
+    """A remembered quorum is dropped when our tree no longer has its root."""
+    world.dispatch(2)
+    world.all_sign(0, 1)
+    called(await world.step(record_of(world.messages[0], 0)))
+    world.trees.truncate(TREE, 1)
+    world.messages.pop()
+    (record,) = world.dispatch(body=b"another history")
+    waiting(await world.step(record), Reason.ROOT_MISMATCH)
+    world.all_sign(1)
+    world.clock.pass_s(1)
+    called(await world.step(record))
+
+
+async def test_a_leaf_not_yet_in_the_tree(world: World) -> None:
+    """A message seen before its leaf is stored waits for the leaf."""
+    world.all_sign()
+    record = record_of(message_of(0), 0)
+    waiting(await world.step(record), Reason.AWAITING_LEAF)
+
+
+async def test_a_leaf_that_is_another_message(world: World) -> None:
+    """A wrong leaf index never becomes a call."""
+    for by_root in (True, False):
+        world.multisig(ISM, 2, by_root=by_root)
+        world.clock.pass_s(100)
+        world.dispatch(2)
+        world.all_sign(0, 1)
+        record = record_of(world.messages[0], 1)
+        waiting(await world.step(record), Reason.ROOT_MISMATCH)
+
+
+async def test_a_dispatch_without_the_tree_hook(world: World) -> None:
+    """No leaf, no signature: a multisig can never be satisfied, a null ISM can."""
+    world.dispatch()
+    leafless = record_of(world.messages[0], None)
+    step = await world.step(leafless)
+    assert isinstance(step, Refuse)
+    assert (step.reason, step.dead) == (Reason.UNDELIVERABLE, True)
+    world.null(OTHER_ISM)
+    world.recipient_isms[RECIPIENT] = OTHER_ISM
+    world.clock.pass_s(100)
+    assert called(await world.step(leafless))[0] == b""
+
+
+async def test_weighted_multisig(world: World) -> None:
+    """Weights are added in the set's order until the threshold weight is reached."""
+    (record,) = world.dispatch()
+    for by_root, kind in ((True, 1096), (False, 68)):
+        world.weighted(ISM, [1, 7, 5], 10, by_root=by_root)
+        world.clock.pass_s(100)
+        world.all_sign(0, signers=world.signers[1:])
+        metadata, _ = called(await world.step(record))
+        assert len(metadata) == kind + 2 * 65
+    world.weighted(ISM, [3, 6, 3], 10)
+    world.clock.pass_s(100)
+    wait = waiting(await world.step(record), Reason.AWAITING_QUORUM)
+    assert wait.detail.startswith("9 of 10 signatures")
+
+
+@pytest.mark.parametrize("threshold", [0, 4])
+async def test_impossible_thresholds(world: World, threshold: int) -> None:
+    """A set that cannot reach its threshold (or has none) is held, not awaited."""
+    world.multisig(ISM, threshold)
+    (record,) = world.dispatch()
+    step = await world.step(record)
+    assert isinstance(step, Refuse)
+    assert step.reason is Reason.UNSUPPORTED
+
+
+async def test_aggregation_takes_exactly_its_threshold(world: World) -> None:
+    """Of three satisfied modules two are used, the others have the range (0, 0)."""
+    world.multisig(OTHER_ISM, 2)
+    world.multisig(THIRD_ISM, 2, by_root=False)
+    null = "0x" + "e4" * 20
+    world.null(null)
+    world.aggregation(ISM, [OTHER_ISM, THIRD_ISM, null], 2)
+    (record,) = world.dispatch()
+    world.all_sign(0)
+    metadata, _ = called(await world.step(record))
+    ranges = [int.from_bytes(metadata[4 * i : 4 * i + 4], "big") for i in range(6)]
+    end = 24 + 68 + 130
+    assert ranges == [0, 0, 24, end, end, end]
+    assert len(metadata) == end
+
+
+async def test_aggregation_that_lacks_a_module(world: World) -> None:
+    """What is missing of an aggregation decides: wait while waiting helps, else refuse."""
+    world.multisig(OTHER_ISM, 2)
+    world.ism(THIRD_ISM, 8)
+    world.aggregation(ISM, [OTHER_ISM, THIRD_ISM], 1)
+    (record,) = world.dispatch()
+    wait = waiting(await world.step(record), Reason.AWAITING_QUORUM)
+    assert wait.gate is not None
+    assert await world.adapter.levels([wait.gate]) == {wait.gate: -1}
+    world.aggregation(ISM, [OTHER_ISM, THIRD_ISM], 2)
+    world.clock.pass_s(100)
+    step = await world.step(record)
+    assert isinstance(step, Refuse)
+    assert "ARB_L2_TO_L1" in step.detail
+
+
+async def test_routing_to_a_nested_ism(world: World) -> None:
+    """Routing passes the metadata of its target through."""
+    world.multisig(THIRD_ISM, 2, by_root=False)
+    world.routing(OTHER_ISM, THIRD_ISM)
+    world.routing(ISM, OTHER_ISM)
+    (record,) = world.dispatch()
+    world.all_sign(0)
+    assert len(called(await world.step(record))[0]) == 68 + 130
+
+
+async def test_routing_without_a_route(world: World) -> None:
+    """A routing ISM that has no module for the origin is held with its own words."""
+
+    def refuses(_: bytes) -> bytes:
+        words = b"No ISM found for origin: 1000"
+        size = len(words).to_bytes(32, "big")
+        padding = bytes(-len(words) % 32)
+        head = bytes.fromhex("08c379a0") + (32).to_bytes(32, "big")
+        raise Reverts(head + size + words + padding)
+
+    world.ism(ISM, 1)
+    world.destination.answer(ISM, selector("route(bytes)"), refuses)
+    (record,) = world.dispatch()
+    step = await world.step(record)
+    assert isinstance(step, Refuse)
+    assert "No ISM found for origin: 1000" in step.detail
+
+
+async def test_paused_ism(world: World) -> None:
+    """A paused ISM is a wait, read anew each time."""
+    world.null(ISM, paused=True)
+    (record,) = world.dispatch()
+    waiting(await world.step(record), Reason.PAUSED)
+    world.null(ISM, paused=False)
+    assert called(await world.step(record))[0] == b""
+
+
+async def test_trusted_relayer_is_alone(world: World) -> None:
+    """An ISM that looks at the sender must not be called through Multicall3."""
+    world.null(ISM, relayer="0x" + "99" * 20)
+    (record,) = world.dispatch()
+    step = await world.step(record)
+    assert isinstance(step, Call)
+    assert not step.shareable
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(3, "LEGACY_MULTISIG"), (11, "OP_L2_TO_L1"), (77, "unknown")]
+)
+async def test_unsupported_kinds(world: World, kind: int, name: str) -> None:
+    """A kind we cannot satisfy is held and named."""
+    world.ism(ISM, kind)
+    (record,) = world.dispatch()
+    step = await world.step(record)
+    assert isinstance(step, Refuse)
+    assert (step.reason, step.dead) == (Reason.UNSUPPORTED, False)
+    assert name in step.detail
+
+
+async def test_ism_loops_end(world: World) -> None:
+    """An ISM that contains itself, or explodes, is refused in bounded work."""
+    (record,) = world.dispatch()
+    world.aggregation(ISM, [ISM] * 40, 1)
+    step = await world.step(record)
+    assert isinstance(step, Refuse)
+    assert "nests too deep or is too large" in step.detail
+    world.routing(OTHER_ISM, OTHER_ISM)
+    world.recipient_isms[RECIPIENT] = OTHER_ISM
+    world.clock.pass_s(100)
+    assert isinstance(await world.step(record), Refuse)
+
+
+async def test_one_poisonous_recipient_stops_nobody(world: World) -> None:
+    """A recipient whose ISM cannot be told is refused; the others of its batch go."""
+    bad = "0x" + "66" * 20
+    world.recipient_isms[bad] = "revert"
+    records = [*world.dispatch(), *world.dispatch(recipient=bad), *world.dispatch()]
+    world.all_sign(2)
+    steps = await world.adapter.next_steps(records)
+    called(steps[records[0].id])
+    called(steps[records[2].id])
+    refused = steps[records[1].id]
+    assert isinstance(refused, Refuse)
+    assert refused.reason is Reason.UNDELIVERABLE
+
+
+async def test_stored_messages_are_checked(world: World) -> None:
+    """A stored message that is not what its id says, or not for here, never becomes a call."""
+    (record,) = world.dispatch()
+    other = message_of(9).encode()
+    cases = [
+        (replace(record.message, payload=other), "does not hash"),
+        (replace(record.message, payload=b"short"), "shorter than its header"),
+    ]
+    for message, words in cases:
+        step = await world.step(replace(record, message=message))
+        assert isinstance(step, Refuse)
+        assert words in step.detail
+    stray = replace(message_of(1), destination=ORIGIN_DOMAIN)
+    step = await world.step(record_of(stray, 0))
+    assert isinstance(step, Refuse)
+    assert "wrong origin or destination domain" in step.detail
+    long = replace(message_of(1), recipient=b"\x01" * 32)
+    step = await world.step(record_of(long, 0))
+    assert isinstance(step, Refuse)
+    assert "not an EVM address" in step.detail
+    route = replace(record.route, destination=FakeChain(99).chain_id)
+    step = await world.step(replace(record, message=replace(record.message, route=route)))
+    assert isinstance(step, Refuse)
+    assert step.reason is Reason.UNSUPPORTED
+
+
+async def test_a_changed_ism_is_read_anew_after_a_refusal(world: World) -> None:
+    """What the inbox refused is rebuilt from fresh configuration, not from the cached one."""
+    (record,) = world.dispatch()
+    world.all_sign(0)
+    assert len(called(await world.step(record))[0]) == 1096 + 130
+    world.multisig(ISM, 3)
+    assert len(called(await world.step(record))[0]) == 1096 + 130
+    refused = replace(record, reason=Reason.REBUILD_PROOF)
+    assert len(called(await world.step(refused))[0]) == 1096 + 195
+
+
+async def test_local_storage_must_be_allowed(make_world: MakeWorld) -> None:
+    """`file://` locations are read only where the operator said so."""
+    world = make_world(allow_local_storage=False)
+    world.multisig(ISM, 2)
+    (record,) = world.dispatch()
+    world.all_sign(0)
+    wait = waiting(await world.step(record), Reason.AWAITING_QUORUM)
+    assert "local storage is not allowed" in wait.detail
+
+
+async def test_concurrent_batches_share_what_they_read(world: World) -> None:
+    """Lanes that ask at once get the same answers."""
+    records = world.dispatch(4)
+    world.all_sign(3)
+    answers = await asyncio.gather(*(world.step(record) for record in records))
+    assert all(isinstance(answer, Call) for answer in answers)
+
+
+async def test_truth_is_read_at_a_final_block(world: World) -> None:
+    """The auditor gets the hook's own count and root."""
+    world.origin.answer(HOOK, selector("count()"), (7).to_bytes(32, "big"))
+    world.origin.answer(HOOK, selector("root()"), b"\x05" * 32)
+    (truth,) = await world.adapter.truth()
+    assert (truth.tree, truth.size, truth.root) == (TREE, 7, b"\x05" * 32)
+    assert truth.block == world.origin.final
+
+
+def test_what_it_follows(world: World) -> None:
+    """One source a chain, one depth-32 ladder tree an origin, the configured routes only."""
+    assert {source.chain: source.start_block for source in world.adapter.sources()} == {
+        ORIGIN_ID: 3,
+        DESTINATION_ID: 0,
+    }
+    (tree,) = world.adapter.trees()
+    assert (tree.id, tree.chain) == (TREE, ORIGIN_ID)
+    assert (tree.shape.empty, tree.shape.depth) == (EmptyRule.LADDER, 32)
+    assert [str(route) for route in world.adapter.routes()] == ["hyper:11>22"]
+
+
+def test_unknown_chains_are_refused() -> None:
+    """A bridge cannot name a chain that the configuration does not have."""
+    plugin = hyperlane.PLUGIN
+    context = FakeContext({"origin": FakeChain(1)}, FakeTrees(hyperlane.adapter.SHAPE))
+    with pytest.raises(ConfigInvalid, match=r"chains\.destination: no such chain"):
+        plugin.build(BRIDGE, settings_of(), context)

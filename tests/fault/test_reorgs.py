@@ -1,0 +1,57 @@
+"""A replaced block takes its facts with it, also when we had held it final."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from relayer.devnet.service import RelayerProcess
+from relayer.devnet.world import Devnet
+from tests.fault.conftest import all_delivered, assert_exactly_once, plan_with_port, until
+
+pytestmark = [pytest.mark.chain, pytest.mark.redis, pytest.mark.timeout(180)]
+
+REPLACED_BLOCKS = 6
+
+
+async def test_facts_of_replaced_blocks_are_undone_and_the_new_chain_is_followed(
+    tmp_path: Path, relayer_on: Callable[[Devnet, int], RelayerProcess]
+) -> None:
+    """Messages of replaced blocks are orphaned, the tree is cut, later messages are delivered."""
+    plan, port = plan_with_port()
+    async with Devnet(tmp_path / "world", plan) as world:
+        await world.pause_validators()
+        alpha = world.nodes["alpha"]
+        relayer = relayer_on(world, port)
+        await relayer.start()
+        try:
+            await alpha.mine(REPLACED_BLOCKS)
+            lost = [
+                await world.traffic.dispatch("alpha", "beta", body=b"lost %d" % turn)
+                for turn in range(2)
+            ]
+
+            async def has_status(status: str) -> bool:
+                views = [await relayer.get(f"/v1/messages/{one.id}") for one in lost]
+                return all(view.get("status") == status for view in views)
+
+            async def waiting() -> bool:
+                return await has_status("waiting")
+
+            async def orphaned() -> bool:
+                return await has_status("orphaned")
+
+            await until(waiting)
+            assert await relayer.metric("relayer_reorgs_total", chain="alpha") == 0
+            await alpha.rpc.call("anvil_reorg", REPLACED_BLOCKS, [])
+            await until(orphaned)
+            assert await relayer.metric("relayer_reorgs_total", chain="alpha") == 1
+            world.resume_validators()
+            kept = await world.traffic.spread(6, label="kept")
+            await all_delivered(world, kept)
+            assert len(await world.traffic.undelivered(lost)) == len(lost)
+        finally:
+            await relayer.stop()
+        await assert_exactly_once(world, kept)
