@@ -1,4 +1,4 @@
-"""The online half of `relayer check-config`: what the configuration says, held against the world."""
+"""What `relayer check-config --online` does: hold the configuration against the world."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.DEAD: frozenset({Status.WAITING, Status.DELIVERED, Status.ORPHANED}),
     Status.ORPHANED: frozenset({Status.WAITING}),
 }
-"""Legal moves. `delivered -> waiting` is a destination reorg; `orphaned -> waiting` a re-inclusion."""
+"""Legal moves. `delivered -> waiting`: destination reorg; `orphaned -> waiting`: re-inclusion."""
 
 
 class Reason(StrEnum):

@@ -245,7 +245,7 @@ class PolicySettings(_Model):
 
 def _named_protocol(bridge: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(bridge.get("protocol"), str):
-        raise ValueError("has no `protocol:` (for example `protocol: hyperlane`)")
+        raise ValueError("has no `protocol:` (`relayer protocols` lists them)")
     return bridge
 
 

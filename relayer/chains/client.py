@@ -1,50 +1,57 @@
-"""One chain behind several endpoints: failover, quorum, batching, Multicall3 reads, heads.
+"""One chain behind several endpoints: what adapters may read and what the engine needs to send.
 
-Failover tries endpoints by priority and health. Reads that decide truth (headers, logs, views) are
-answered identically by `quorum` endpoints or not at all; failover never lowers the quorum.
+Reads that decide truth (headers, logs, views) are answered identically by `quorum` endpoints or
+not at all; everything else comes from the best endpoint that answers.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import aiohttp
 
 from relayer.adapter import Header, Log, View, ViewResult
-from relayer.chains.endpoint import Endpoint, EndpointHealth, Observer, Request
-from relayer.chains.headers import parse_header
-from relayer.chains.logs import parse_logs
-from relayer.chains.multicall import decode_aggregate3, encode_aggregate3
-from relayer.errors import (
-    BadChainData,
-    CallReverted,
-    ChainMismatch,
-    EndpointDown,
-    EndpointsDisagree,
-    EndpointsExhausted,
-    RangeTooWide,
-    RelayerError,
-    RpcRefused,
-    StaleEndpoint,
-)
+from relayer.chains.broadcast import send_to_all
+from relayer.chains.endpoint import Endpoint, Request, RpcObserver
+from relayer.chains.finality import final_number, read_header, read_tip
+from relayer.chains.headers import TAGS, block_param
+from relayer.chains.heads import MAX_HEAD, Heads
+from relayer.chains.health import EndpointHealth
+from relayer.chains.logs import Topics
+from relayer.chains.pool import Pool
+from relayer.chains.queries import read_receipts, read_views, scan
+from relayer.chains.redaction import shown_names
+from relayer.chains.refusals import may_differ_elsewhere
+from relayer.chains.wire import octets, quantity
+from relayer.errors import RelayerError
 from relayer.message import Address, BlockHash, BlockNumber, ChainId, TxHash
 from relayer.settings import ChainSettings
 
-LAG_LIMIT_BLOCKS = 8
-VIEWS_PER_CALL = 200
-HEAD_FRESH_FACTOR = 0.25
-"""A latest header is reused for this part of a poll interval."""
-WS_RETRY_S = 5.0
-MOST_RECEIPTS = 100
+T = TypeVar("T")
+
+FRESH_HEAD = 0.25
+"""A latest header is used again for this part of a poll interval."""
+LEAST_PROBE_S = 2.0
+MOST_PROBE_S = 30.0
+IDLE_SOCKETS_S = 30.0
+
+
+def open_session() -> aiohttp.ClientSession:
+    """A session that keeps no cookies and takes no proxy from the environment."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SOCKETS_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        trust_env=False,
+    )
 
 
 class ChainClient:
-    """`adapter.ChainReader`, and what the engine needs to send."""
+    """`adapter.ChainReader`, and what the engine needs to send; safe to use from many tasks."""
 
     def __init__(
         self,
@@ -52,165 +59,147 @@ class ChainClient:
         settings: ChainSettings,
         *,
         clock: Callable[[], float] = time.time,
-        observer: Observer | None = None,
+        session: Callable[[], aiohttp.ClientSession] = open_session,
+        observer: RpcObserver | None = None,
     ) -> None:
+        """`session` opens the one HTTP session, inside the running loop, at the first request."""
         self.name = name
-        self.settings = settings
+        self.settings = settings.model_copy(update={"multicall": None})
+        """As configured, but without `multicall` until the chain has shown code at its address."""
+        self._multicall = settings.multicall
         self._clock = clock
-        self._endpoints = [
+        self._open_session = session
+        self._opened: aiohttp.ClientSession | None = None
+        names = shown_names(one.url.get_secret_value() for one in settings.endpoints)
+        endpoints = [
             Endpoint(
-                name,
+                shown,
                 one,
+                chain=name,
                 timeout_s=settings.timeout_s,
                 max_response_bytes=settings.max_response_bytes,
+                session=self._session,
+                clock=clock,
                 observer=observer,
             )
-            for one in sorted(settings.endpoints, key=lambda one: one.priority)
+            for shown, one in zip(names, settings.endpoints, strict=True)
         ]
-        self._has_multicall = False
+        self._pool = Pool(
+            name,
+            ChainId(settings.id),
+            endpoints,
+            quorum=settings.quorum,
+            block_time_s=settings.block_time_s,
+        )
         self._latest: tuple[float, Header] | None = None
+
+    def __repr__(self) -> str:
+        return f"ChainClient({self.name}, {self.settings.id})"
 
     @property
     def chain_id(self) -> ChainId:
         return ChainId(self.settings.id)
 
     async def start(self) -> None:
-        """Check the chain id of every endpoint that answers; `ChainMismatch` names the liar."""
-        answered = 0
-        for endpoint in self._endpoints:
-            try:
-                (answer,) = await endpoint.ask([("eth_chainId", [])])
-            except EndpointDown:
-                continue
-            answered += 1
-            found = int(answer, 16) if isinstance(answer, str) else None
-            if found != self.settings.id:
-                raise ChainMismatch(
-                    f"chains.{self.name}: endpoint {endpoint.name} serves chain {found},"
-                    f" the configuration says {self.settings.id}"
-                )
-        if not answered:
-            raise EndpointsExhausted(f"chains.{self.name}: no endpoint answers")
-        if self.settings.multicall is not None:
-            self._has_multicall = bool(await self.code(self.settings.multicall))
+        """Check the chain id of every endpoint that answers; `ChainMismatch` names a wrong one.
+
+        Endpoints that are down stop nothing: their id is checked before they are first used.
+        """
+        await self._pool.start()
+        await self._learn()
 
     async def aclose(self) -> None:
-        """Close every endpoint's connections."""
-        for endpoint in self._endpoints:
-            await endpoint.aclose()
+        """Close all connections; the client may be used again."""
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
 
     def health(self) -> list[EndpointHealth]:
-        """Each endpoint's health by its redacted name."""
-        best = self._best_head()
-        return [endpoint.health(best, LAG_LIMIT_BLOCKS) for endpoint in self._endpoints]
+        """Each endpoint's health, by its redacted name."""
+        return self._pool.health()
 
-    # --- asking ------------------------------------------------------------------------------
-
-    async def batch(self, requests: Sequence[Request]) -> list[Any]:
-        """Results in order from one endpoint; refused items are `RelayerError`s in their place."""
-        if not requests:
-            return []
-        problems: list[str] = []
-        for endpoint in self._in_order():
-            try:
-                return await endpoint.ask(requests)
-            except EndpointDown as error:
-                problems.append(str(error))
-        raise EndpointsExhausted(f"chain {self.name}: " + "; ".join(problems)[:500])
-
-    async def agreed(self, requests: Sequence[Request]) -> list[Any]:
-        """Like `batch`, but answered identically by `quorum` endpoints (`EndpointsDisagree`)."""
-        quorum = self.settings.quorum
-        if quorum == 1:
-            return await self.batch(requests)
-        answers = await asyncio.gather(
-            *(endpoint.ask(requests) for endpoint in self._endpoints), return_exceptions=True
-        )
-        votes: dict[str, list[Any]] = {}
-        for answer in answers:
-            if isinstance(answer, EndpointDown):
-                continue
-            if isinstance(answer, BaseException):
-                raise answer
-            votes.setdefault(json.dumps(answer, sort_keys=True, default=repr), []).append(answer)
-        for same in votes.values():
-            if len(same) >= quorum:
-                found: list[Any] = same[0]
-                return found
-        raise EndpointsDisagree(
-            f"chain {self.name}: no answer to {requests[0][0]} is shared by {quorum} endpoints"
-        )
+    # --- raw requests ------------------------------------------------------------------------
 
     async def rpc(self, method: str, params: Sequence[Any]) -> Any:
         """One raw JSON-RPC call; raises what the node's refusal means."""
-        return _value((await self.batch([(method, params)]))[0])
+        return await self._pool.ask(method, lambda endpoint: endpoint.request(method, params))
 
-    def _in_order(self) -> list[Endpoint]:
-        """Healthy ones first, in order of priority; sick ones still beat nothing at all."""
-        best = self._best_head()
-        return sorted(
-            self._endpoints,
-            key=lambda one: (not one.health(best, LAG_LIMIT_BLOCKS).healthy, one.settings.priority),
-        )
+    async def batch(self, requests: Sequence[Request]) -> list[Any]:
+        """Answers in order; a refused item is a `RelayerError` in its place.
 
-    def _best_head(self) -> int:
-        return max(endpoint.head for endpoint in self._endpoints)
+        Items that one endpoint lacks are asked of the next. Raises `EndpointsExhausted` when no
+        endpoint answers at all.
+        """
+        answers: list[Any] = [None] * len(requests)
+        pending = list(range(len(requests)))
+        problems: list[RelayerError] = []
+        answered = not requests
+        for endpoint in self._pool.in_order() if requests else ():
+            some = [requests[place] for place in pending]
+            try:
+                found = await self._pool.one(endpoint, partial(_batch, requests=some))
+            except RelayerError as error:
+                problems.append(error)
+                continue
+            answered = True
+            for place, answer in zip(pending, found, strict=True):
+                answers[place] = answer
+            pending = [place for place in pending if _is_lack(answers[place])]
+            if not pending:
+                break
+        if not answered:
+            raise self._pool.exhausted(requests[0][0], problems)
+        return answers
 
     # --- blocks ------------------------------------------------------------------------------
 
     async def header(self, block: BlockNumber | BlockHash | str) -> Header:
-        """A header by number, hash or tag; `StaleEndpoint` when the node does not know it."""
+        """A header by number, hash or tag; `StaleEndpoint` when no endpoint knows it.
+
+        `latest` may be a fraction of a poll interval old.
+        """
         if block == "latest" and self._latest is not None:
             at, known = self._latest
-            if self._clock() - at < self.settings.poll_s * HEAD_FRESH_FACTOR:
+            if 0 <= self._clock() - at < self.settings.poll_s * FRESH_HEAD:
                 return known
-        by_hash = isinstance(block, str) and len(block) == 66
-        method = "eth_getBlockByHash" if by_hash else "eth_getBlockByNumber"
-        argument = block if isinstance(block, str) else hex(block)
-        ask = self.batch if block == "latest" else self.agreed
-        header = self._header(_value((await ask([(method, [argument, False])]))[0]), block)
         if block == "latest":
-            self._latest = (self._clock(), header)
-        return header
+            return self._remember(await self._newest("latest"))
+        if isinstance(block, str) and block in TAGS:
+            return await self._newest(block)
+        return await self._agree("header", lambda e: read_header(e, block), lambda h: h.hash)
 
     async def final_header(self) -> Header:
         """The newest block that the finality rule accepts."""
         return (await self.tip())[1]
 
     async def tip(self) -> tuple[Header, Header]:
-        """The newest and the newest final header."""
+        """(latest, newest final) by the chain's finality rule, in one batch of one endpoint.
+
+        With a quorum, each is the newest block that `quorum` endpoints have, with the same hash.
+        """
+        await self._learn()
         rule = self.settings.finality
-        await self._see_heads()
-        if rule.tag is not None and rule.tag != "latest":
-            (raw_head,) = await self.batch([("eth_getBlockByNumber", ["latest", False])])
-            head = self._header(_value(raw_head), "latest")
-            return head, await self.header(rule.tag)
-        (raw_head,) = await self.batch([("eth_getBlockByNumber", ["latest", False])])
-        head = self._header(_value(raw_head), "latest")
-        self._latest = (self._clock(), head)
-        depth = rule.depth or 0
-        if depth == 0 and self.settings.quorum == 1:
+        if self._pool.quorum == 1:
+            head, final = await self._pool.ask("tip", lambda e: read_tip(e, rule))
+            return self._remember(head), final
+        head = self._remember(await self._newest("latest"))
+        if rule.tag == "latest":
             return head, head
-        return head, await self.header(BlockNumber(max(0, head.number - depth)))
+        if rule.tag is not None:
+            return head, await self._newest(rule.tag)
+        return head, await self.header(final_number(rule, head.number))
 
-    async def _see_heads(self) -> None:
-        """Ask every endpoint for its height, so that a lagging one is known; one is not asked."""
-        if len(self._endpoints) == 1:
-            return
-        request: list[Request] = [("eth_blockNumber", [])]
-        answers = await asyncio.gather(
-            *(one.ask(request) for one in self._endpoints if not one.is_cooling),
-            return_exceptions=True,
-        )
-        asked = [one for one in self._endpoints if not one.is_cooling]
-        for endpoint, answer in zip(asked, answers, strict=False):
-            if isinstance(answer, list) and isinstance(answer[0], str):
-                endpoint.head = int(answer[0], 16)
+    async def _newest(self, tag: str) -> Header:
+        """The header of a tag; with a quorum, the newest block that so many endpoints have."""
+        if self._pool.quorum == 1:
+            return await self._pool.ask("header", lambda e: read_header(e, tag))
+        found = await self._pool.ask_each("header", lambda e: read_header(e, tag))
+        numbers = sorted((header.number for header in found), reverse=True)
+        return await self.header(numbers[self._pool.quorum - 1])
 
-    def _header(self, raw: Any, block: object) -> Header:
-        if raw is None:
-            raise StaleEndpoint(f"chain {self.name}: no endpoint knows block {block}")
-        return parse_header(raw)
+    def _remember(self, head: Header) -> Header:
+        self._latest = (self._clock(), head)
+        return head
 
     # --- logs --------------------------------------------------------------------------------
 
@@ -220,7 +209,7 @@ class ChainClient:
         last: BlockNumber,
         *,
         addresses: Sequence[Address],
-        topics: Sequence[Sequence[bytes] | None],
+        topics: Topics,
     ) -> list[Log]:
         """Logs of an inclusive range, from an endpoint that has its last block."""
         return (await self.scan(first, last, addresses=addresses, topics=topics))[0]
@@ -231,173 +220,164 @@ class ChainClient:
         last: BlockNumber,
         *,
         addresses: Sequence[Address],
-        topics: Sequence[Sequence[bytes] | None],
+        topics: Topics,
     ) -> tuple[list[Log], Header]:
-        """Logs and the header of `last`, asked of one endpoint at once.
+        """Logs of an inclusive range and the header of `last`, from one batch of one endpoint.
 
-        A node that lacks the block answers `[]` without a word (go-ethereum issue 24078), so the
-        header must be there, and logs of that block must carry its hash; else `StaleEndpoint`.
+        `RangeTooWide` when the provider wants less, `StaleEndpoint` when the endpoint lacks `last`
+        or is between two forks.
         """
-        query = {
-            "fromBlock": hex(first),
-            "toBlock": hex(last),
-            "address": list(addresses),
-            "topics": [
-                None if words is None else ["0x" + word.hex() for word in words] for words in topics
-            ],
-        }
-        raw_header, raw_logs = await self.agreed(
-            [("eth_getBlockByNumber", [hex(last), False]), ("eth_getLogs", [query])]
+        return await self._agree(
+            "logs",
+            lambda e: scan(e, self.chain_id, (first, last), addresses=addresses, topics=topics),
+            _scan_key,
         )
-        if isinstance(raw_logs, RpcRefused) and isinstance(raw_header, dict):
-            raise RangeTooWide(str(raw_logs)) if last > first else raw_logs
-        header = self._header(_value(raw_header), last)
-        logs = parse_logs(self.chain_id, _value(raw_logs))
-        for log in logs:
-            self._check_place(log, first, last, header)
-        return logs, header
 
-    def _check_place(self, log: Log, first: int, last: int, header: Header) -> None:
-        if not first <= log.at.block <= last:
-            raise BadChainData(
-                f"chain {self.name}: a log of block {log.at.block} was not asked for"
-            )
-        if log.at.block == header.number and log.at.block_hash != header.hash:
-            raise StaleEndpoint(f"chain {self.name}: logs and header of block {last} disagree")
-
-    # --- views -------------------------------------------------------------------------------
+    # --- state -------------------------------------------------------------------------------
 
     async def read(
         self, views: Sequence[View], *, block: BlockNumber | str = "latest"
     ) -> list[ViewResult]:
-        """Answers in order, through Multicall3 where the chain has it."""
-        tag = block if isinstance(block, str) else hex(block)
-        results: list[ViewResult] = []
-        for start in range(0, len(views), VIEWS_PER_CALL):
-            part = views[start : start + VIEWS_PER_CALL]
-            shared = self._has_multicall and len(part) > 1
-            results += await (
-                self._read_packed(part, tag) if shared else self._read_apart(part, tag)
-            )
-        return results
+        """Answers of views in order, packed through Multicall3 where the chain has it.
 
-    async def _read_packed(self, views: Sequence[View], tag: str) -> list[ViewResult]:
-        payload = encode_aggregate3(views)
-        request = {"to": self.settings.multicall, "data": "0x" + payload.hex()}
-        (answer,) = await self.agreed([("eth_call", [request, tag])])
-        if isinstance(answer, RelayerError):
-            return await self._read_apart(views, tag)
-        return decode_aggregate3(_octets(answer), len(views))
+        With a quorum, a tag stands for the newest block that so many endpoints have.
+        """
+        if not views:
+            return []
+        await self._learn()
+        if self._pool.quorum > 1 and isinstance(block, str) and block in TAGS:
+            block = (await self._newest(block)).number
+        at = block_param(block)
+        multicall = self.settings.multicall
+        return await self._agree(
+            "eth_call", lambda e: read_views(e, views, at, multicall=multicall), tuple
+        )
 
-    async def _read_apart(self, views: Sequence[View], tag: str) -> list[ViewResult]:
-        requests: list[Request] = [
-            ("eth_call", [{"to": view.to, "data": "0x" + view.data.hex()}, tag]) for view in views
-        ]
-        results = []
-        for answer in await self.agreed(requests):
-            if isinstance(answer, CallReverted):
-                results.append(ViewResult(False, answer.revert))
-            else:
-                results.append(ViewResult(True, _octets(_value(answer))))
-        return results
+    async def call(self, call: dict[str, Any], block: BlockNumber | str = "latest") -> bytes:
+        """`eth_call` of a JSON-RPC call object; `CallReverted` holds the revert data."""
+        params = [call, block_param(block)]
+        return await self._ask("eth_call", params, lambda answer: octets(answer, "call answer"))
 
-    async def call(self, request: dict[str, Any], block: str = "latest") -> bytes:
-        """`eth_call` with everything the caller wants; `CallReverted` holds the revert data."""
-        return _octets(await self.rpc("eth_call", [request, block]))
-
-    async def estimate(self, request: dict[str, Any]) -> int:
-        """Gas units; `CallReverted` when it would revert."""
-        return int(await self.rpc("eth_estimateGas", [request]), 16)
-
-    # --- accounts and transactions -----------------------------------------------------------
+    async def estimate(self, call: dict[str, Any]) -> int:
+        """Gas units that a JSON-RPC call object needs; `CallReverted` when it would revert."""
+        return await self._number("eth_estimateGas", [call])
 
     async def nonce(self, address: Address, tag: str) -> int:
-        """Transactions of an account at `latest` or `pending`."""
-        return int(await self.rpc("eth_getTransactionCount", [address, tag]), 16)
+        """Transactions sent by an account, at `latest` or `pending`."""
+        return await self._number("eth_getTransactionCount", [address, tag])
 
     async def balance(self, address: Address) -> int:
         """Wei at the latest block."""
-        return int(await self.rpc("eth_getBalance", [address, "latest"]), 16)
+        return await self._number("eth_getBalance", [address, "latest"])
 
     async def code(self, address: Address) -> bytes:
         """Runtime code at the latest block, empty for none."""
-        return _octets(await self.rpc("eth_getCode", [address, "latest"]))
+        params = [address, "latest"]
+        return await self._ask("eth_getCode", params, lambda answer: octets(answer, "code"))
 
-    async def receipts(self, hashes: Sequence[TxHash]) -> list[dict[str, Any] | None]:
-        """Receipts in order, None for a transaction that is not mined."""
-        found: list[dict[str, Any] | None] = []
-        for start in range(0, len(hashes), MOST_RECEIPTS):
-            part = hashes[start : start + MOST_RECEIPTS]
-            answers = await self.batch([("eth_getTransactionReceipt", [one]) for one in part])
-            found += [_value(answer) for answer in answers]
-        return found
+    # --- transactions ------------------------------------------------------------------------
 
     async def send_raw(self, raw: bytes) -> None:
-        """Give a signed transaction to all endpoints; one that takes it (or has it) is enough.
+        """Give a signed transaction to all endpoints; one that takes or has it is enough.
 
-        Raises `RpcRefused` with the first refusal when none does, `EndpointsExhausted` when none
-        answers at all.
+        `RpcRefused` when all that answered refuse it (see `transactions.classify_send_error`),
+        `EndpointsExhausted` when none answered.
         """
-        request: list[Request] = [("eth_sendRawTransaction", ["0x" + raw.hex()])]
-        answers = await asyncio.gather(
-            *(endpoint.ask(request) for endpoint in self._endpoints), return_exceptions=True
-        )
-        refusals: list[RelayerError] = []
-        for answer in answers:
-            if isinstance(answer, EndpointDown):
+        await send_to_all(self._pool, raw)
+
+    async def receipts(self, hashes: Sequence[TxHash]) -> list[dict[str, Any] | None]:
+        """Receipts in order, None for a transaction that no endpoint knows as mined."""
+        found: dict[TxHash, dict[str, Any]] = {}
+        problems: list[RelayerError] = []
+        answered = not hashes
+        for endpoint in self._pool.in_order():
+            missing = [one for one in hashes if one not in found]
+            if not missing:
+                break
+            try:
+                answers = await self._pool.one(endpoint, partial(read_receipts, hashes=missing))
+            except RelayerError as error:
+                problems.append(error)
                 continue
-            if isinstance(answer, BaseException):
-                raise answer
-            if not isinstance(answer[0], RelayerError):
-                return
-            refusals.append(answer[0])
-        if not refusals:
-            raise EndpointsExhausted(f"chain {self.name}: no endpoint took the transaction")
-        raise refusals[0]
+            answered = True
+            found |= {h: r for h, r in zip(missing, answers, strict=True) if r is not None}
+        if not answered:
+            raise self._pool.exhausted("receipts", problems)
+        return [found.get(one) for one in hashes]
 
     # --- heads -------------------------------------------------------------------------------
 
-    async def heads(self) -> AsyncIterator[int]:
-        """Yield whenever there may be a new block: by WebSocket where offered, else by the clock."""
-        urls = [e.settings.ws_url for e in self._endpoints if e.settings.ws_url is not None]
-        while True:
-            for url in urls:
-                with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
-                    async for number in self._subscribed(url.get_secret_value()):
-                        yield number
-            if not urls:
-                await asyncio.sleep(self.settings.poll_s)
-                yield 0
-            else:
-                await asyncio.sleep(WS_RETRY_S)
+    async def heads(self) -> AsyncGenerator[int, None]:
+        """Yield the latest head's number as it changes: pushed over WebSocket, else polled."""
+        urls = [one.ws_url.get_secret_value() for one in self.settings.endpoints if one.ws_url]
+        heads = Heads(
+            ws_urls=urls,
+            session=self._session,
+            poll=self._height,
+            probe=self._pool.probe,
+            clock=self._clock,
+            poll_s=self.settings.poll_s,
+            quiet_s=min(max(4 * self.settings.block_time_s, LEAST_PROBE_S), MOST_PROBE_S),
+            timeout_s=self.settings.timeout_s,
+        )
+        async with contextlib.aclosing(heads.stream()) as stream:
+            async for number in stream:
+                yield number
 
-    async def _subscribed(self, url: str) -> AsyncIterator[int]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.settings.timeout_s)
-        request = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
-        quiet_s = max(30.0, 10 * self.settings.block_time_s)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            async with session.ws_connect(url, max_msg_size=2**20, heartbeat=20) as socket:
-                await socket.send_json(request)
-                while True:
-                    note = await asyncio.wait_for(socket.receive(), quiet_s)
-                    if note.type is not aiohttp.WSMsgType.TEXT:
-                        return
-                    head = json.loads(note.data).get("params", {}).get("result", {})
-                    if isinstance(head, dict) and isinstance(head.get("number"), str):
-                        yield int(head["number"], 16)
+    async def _height(self) -> BlockNumber:
+        number = await self._ask(
+            "eth_blockNumber", [], lambda answer: quantity(answer, "height", most=MAX_HEAD)
+        )
+        return BlockNumber(number)
+
+    # --- plumbing ----------------------------------------------------------------------------
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            self._opened = self._open_session()
+        return self._opened
+
+    async def _learn(self) -> None:
+        """Find out once whether Multicall3 is there; an empty account would swallow every call."""
+        if self._multicall is None:
+            return
+        with contextlib.suppress(RelayerError):
+            found = self._multicall if await self.code(self._multicall) else None
+            self.settings = self.settings.model_copy(update={"multicall": found})
+            self._multicall = None
+
+    async def _ask(self, method: str, params: Sequence[Any], parse: Callable[[Any], T]) -> T:
+        """One request; an answer that `parse` rejects counts against the endpoint that gave it."""
+
+        async def operation(endpoint: Endpoint) -> T:
+            return parse(await endpoint.request(method, params))
+
+        return await self._pool.ask(method, operation)
+
+    async def _number(self, method: str, params: Sequence[Any]) -> int:
+        return await self._ask(method, params, lambda answer: quantity(answer, method))
+
+    async def _agree(
+        self,
+        what: str,
+        operation: Callable[[Endpoint], Awaitable[T]],
+        key: Callable[[T], Hashable],
+    ) -> T:
+        return await self._pool.agree(what, operation, key)
 
 
-def _value(answer: Any) -> Any:
-    """The result of one item, or its refusal raised."""
-    if isinstance(answer, RelayerError):
-        raise answer
-    return answer
+async def _batch(endpoint: Endpoint, requests: Sequence[Request]) -> list[Any]:
+    return await endpoint.batch(requests)
 
 
-def _octets(answer: Any) -> bytes:
-    if not isinstance(answer, str) or not answer.startswith("0x"):
-        raise BadChainData(f"expected hex bytes, got {str(answer)[:80]!r}")
-    try:
-        return bytes.fromhex(answer[2:])
-    except ValueError:
-        raise BadChainData(f"expected hex bytes, got {answer[:80]!r}") from None
+def _is_lack(answer: Any) -> bool:
+    return isinstance(answer, RelayerError) and may_differ_elsewhere(answer)
+
+
+def _scan_key(found: tuple[list[Log], Header]) -> Hashable:
+    """What must be equal: block times in logs are left out, as not every node gives them."""
+    logs, header = found
+    return header.hash, tuple(
+        (log.at.block_hash, log.at.tx, log.at.log_index, log.address, log.topics, log.data)
+        for log in logs
+    )

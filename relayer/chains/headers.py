@@ -33,7 +33,7 @@ def header_request(block: BlockNumber | str) -> tuple[str, list[object]]:
     return ("eth_getBlockByHash" if by_hash else "eth_getBlockByNumber", [param, False])
 
 
-def parse_header(answer: object, asked: BlockNumber | str = "latest") -> Header:
+def parse_header(answer: object, asked: BlockNumber | str) -> Header:
     """Check the answer to `header_request(asked)`; StaleEndpoint when there is no such block."""
     if answer is None:
         raise StaleEndpoint(f"block {asked} is not known")

@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Sequence
 
 from relayer.adapter import Log
-from relayer.chains.headers import parse_header as parse_header
 from relayer.chains.wire import hex_text, mapping, octets, quantity
 from relayer.errors import BadChainData
 from relayer.message import (
@@ -24,6 +23,8 @@ Topics = Sequence[Sequence[bytes] | None]
 
 _MAX_BLOCK = 2**63 - 1
 _MAX_INDEX = 2**31
+MAX_TIME = 2**40
+"""Unix seconds; a time beyond is in another unit, or a lie."""
 
 _RANGE_LIMIT = re.compile(
     r"block range|range (is )?too|range limit|max(imum)? range|blocks? range|ranges over"
@@ -105,7 +106,6 @@ def _parse_log(chain: ChainId, answer: object) -> Log:
         raise BadChainData("log topics are not a list of at most four words")
     if raw.get("removed"):
         raise BadChainData("log is marked as removed")
-    time = raw.get("blockTimestamp")
     return Log(
         address=Address(hex_text(raw.get("address"), "log address", size=20)),
         topics=tuple(octets(topic, "log topic", size=32) for topic in topics),
@@ -116,6 +116,16 @@ def _parse_log(chain: ChainId, answer: object) -> Log:
             block_hash=BlockHash(hex_text(raw.get("blockHash"), "log block hash", size=32)),
             tx=TxHash(hex_text(raw.get("transactionHash"), "log transaction", size=32)),
             log_index=quantity(raw.get("logIndex"), "log index", most=_MAX_INDEX),
-            timestamp=Timestamp(quantity(time, "log time", most=2**40) if time else 0.0),
+            timestamp=_time(raw.get("blockTimestamp")),
         ),
     )
+
+
+def _time(given: object) -> Timestamp:
+    """A block time that newer nodes add to logs, as hex or a number; 0 when it is not there."""
+    if given is None or given == "":
+        return Timestamp(0.0)
+    time = given if isinstance(given, int) else quantity(given, "log time")
+    if not 0 <= time < MAX_TIME:
+        raise BadChainData("log time is not in seconds")
+    return Timestamp(float(time))

@@ -56,9 +56,6 @@ def decode_aggregate3(answer: bytes, count: int) -> list[ViewResult]:
     return results
 
 
-decode_results = decode_aggregate3
-
-
 def chunks(views: Sequence[View]) -> list[list[View]]:
     """Split views, in order, so that each chunk fits one `eth_call`."""
     split: list[list[View]] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from relayer.chains.fees import FeeQuote
+from relayer.chains.fees import FeeQuote as FeeQuote
 from relayer.message import Address, ChainId, Gas, TxHash, Wei
 
 AccessList: TypeAlias = tuple[tuple[Address, tuple[bytes, ...]], ...]

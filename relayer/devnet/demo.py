@@ -26,6 +26,7 @@ from relayer.devnet.traffic import Sent
 from relayer.devnet.world import Devnet, WorldPlan
 
 REPORT = Path("build/demo.json")
+LOG = Path("build/demo-relayer.log")
 DELIVER_TIMEOUT_S = 240.0
 
 
@@ -44,8 +45,10 @@ class RouteRow:
 def main(messages: int, as_json: bool, keep: bool) -> int:
     """Run the demo; 0 when every message was delivered exactly once with the right body."""
     console = Console(stderr=True)
+    log = LOG.resolve()
+    log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="relayer-demo-") as directory:
-        report = asyncio.run(_demo(Path(directory), messages, keep, console))
+        report = asyncio.run(demonstrate(Path(directory), log, messages, keep=keep, console=console))
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if as_json:
@@ -53,15 +56,15 @@ def main(messages: int, as_json: bool, keep: bool) -> int:
     return 0 if report["ok"] else 1
 
 
-async def _demo(directory: Path, messages: int, keep: bool, console: Console) -> dict[str, Any]:
+async def demonstrate(
+    directory: Path, log: Path, messages: int, *, keep: bool, console: Console
+) -> dict[str, Any]:
     port = free_port()
     plan = WorldPlan(more_settings={"http": {"host": "127.0.0.1", "port": port}})
     console.print("Starting three local chains with the real Hyperlane contracts ...")
     async with Devnet(directory, plan) as world:
         console.print(f"Configuration of this run ({world.config_path}):", style="bold")
         console.print(world.config_path.read_text(encoding="utf-8"), style="dim", highlight=False)
-        log = Path("build/demo-relayer.log").resolve()
-        log.unlink(missing_ok=True)
         relayer = RelayerProcess(world.config_path, port, log)
         await relayer.start()
         try:

@@ -1,4 +1,4 @@
-"""Runs the relayer the way a user does, as a child process, and lets demos and tests stop or kill it."""
+"""Runs the relayer the way a user does: a child process that can be stopped or killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps the outbox trees: grows them from leaves in the store, and reads proofs at any past size."""
+"""Keeps the outbox trees: grows them from leaves, reads proofs at any past size."""
 
 from __future__ import annotations
 

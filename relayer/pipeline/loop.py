@@ -61,7 +61,7 @@ async def run_agent(agent: Agent, bell: Bell, *, idle_s: float) -> None:
             kind = "transient" if isinstance(error, Transient) else error.label
             log.warning("tick_failed", kind=kind, error=str(error)[:500], failures=failures)
             busy = False
-        except Exception as error:  # noqa: BLE001 - a bug must not stop the other agents
+        except Exception as error:  # a bug must not stop the other agents
             failures += 1
             log.exception("tick_crashed", error=repr(error)[:500], failures=failures)
             busy = False

@@ -99,7 +99,7 @@ class SignerLane:
     async def send(
         self, body: Body, gas: Gas, message_ids: Sequence[MessageId], fees: FeeQuote
     ) -> list[MessageId]:
-        """Store the intent, then broadcast it; returns ids the store refused (nothing sent then)."""
+        """Store the intent, then broadcast it; returns the ids that the store refused."""
         envelope = self._envelope(self._next, body, gas, fees)
         head = await self._attempt(envelope)
         intent = Intent(

@@ -76,7 +76,7 @@ class Packer:
     async def pack(
         self, items: Sequence[ReadyCall], sender: Address
     ) -> tuple[list[Pack], list[Failed]]:
-        """Split `items` into packs that simulate well now, and calls that failed with the reason."""
+        """Split `items` into packs that simulate well now, and calls that failed."""
         shared = [item for item in items if self._may_share(item)]
         single = [item for item in items if not self._may_share(item)]
         packs: list[Pack] = []

@@ -160,7 +160,7 @@ class Prover:
         await self._hand_over(ready)
 
     async def _note_done(self, done: Sequence[tuple[MessageId, Done]]) -> None:
-        """Delivered by the inbox's own word at its latest block; final once the follower says so."""
+        """Delivered, says the inbox at its latest block; final once the follower says so."""
         block = (await self._chain.header("latest")).number
         await self._store.note_included(
             self._lease, [(mid, block, None, False, finished.detail) for mid, finished in done]

@@ -1,4 +1,4 @@
-"""One folder per protocol; found by the name in the operator's YAML, never imported by the engine."""
+"""One folder per protocol, found by the name in the operator's YAML."""
 
 from __future__ import annotations
 

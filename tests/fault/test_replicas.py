@@ -1,4 +1,4 @@
-"""Two relayers on one Redis share the lanes, take over from each other, and pay for nothing twice."""
+"""Two relayers on one Redis share the lanes and pay for nothing twice."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ async def test_two_bad_validators_make_messages_wait_and_the_wait_names_them(
     tmp_path: Path, relayer_on: RelayerOn
 ) -> None:
     """Without a quorum nothing is sent, and the reason names the quorum and who is missing."""
-    bad = {0: list(Fault)[0], 1: list(Fault)[1]}
+    bad = {0: Fault.GARBAGE, 1: Fault.WRONG_ROOT}
     plan, port = plan_with_port(faults=bad)
     async with Devnet(tmp_path / "world", plan) as world:
         relayer = relayer_on(world, port)

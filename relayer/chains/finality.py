@@ -1,0 +1,44 @@
+"""The finality rule as questions to a node: which block may be acted on.
+
+Tags are execution-apis block tags; an L2's `safe` and `finalized` follow what its node has derived
+from the L1, so what they promise is the protocol's own rule.
+"""
+
+from __future__ import annotations
+
+from relayer.adapter import Header
+from relayer.chains.endpoint import Endpoint
+from relayer.chains.headers import header_request, parse_header
+from relayer.errors import BadChainData, RelayerError
+from relayer.message import BlockNumber
+from relayer.settings import FinalitySettings
+
+
+def final_number(rule: FinalitySettings, latest: BlockNumber) -> BlockNumber:
+    """The newest final block by a depth rule; block 0 while the chain is shorter than the depth."""
+    assert rule.depth is not None
+    return BlockNumber(max(0, latest - rule.depth))
+
+
+async def read_header(endpoint: Endpoint, block: BlockNumber | str) -> Header:
+    """One header of one endpoint; `StaleEndpoint` when it does not know the block."""
+    method, params = header_request(block)
+    return parse_header(await endpoint.request(method, params), block)
+
+
+async def read_tip(endpoint: Endpoint, rule: FinalitySettings) -> tuple[Header, Header]:
+    """(latest, final) of one endpoint: one batch for a tag, one more request for a depth."""
+    if rule.tag == "latest" or rule.depth == 0:
+        head = await read_header(endpoint, "latest")
+        return head, head
+    if rule.tag is None:
+        head = await read_header(endpoint, "latest")
+        return head, await read_header(endpoint, final_number(rule, head.number))
+    answers = await endpoint.batch([header_request("latest"), header_request(rule.tag)])
+    for answer in answers:
+        if isinstance(answer, RelayerError):
+            raise answer
+    head, final = parse_header(answers[0], "latest"), parse_header(answers[1], rule.tag)
+    if final.number > head.number:
+        raise BadChainData(f"final block {final.number} is after the latest, {head.number}")
+    return head, final

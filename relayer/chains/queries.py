@@ -1,0 +1,147 @@
+"""Typed questions to one endpoint that take more than one request: scans, views, receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from relayer.adapter import Header, Log, View, ViewResult
+from relayer.chains.endpoint import Endpoint, Request
+from relayer.chains.headers import header_request, parse_header
+from relayer.chains.logs import Topics, check_asked, logs_request, parse_logs
+from relayer.chains.multicall import chunks, decode_aggregate3, encode_aggregate3
+from relayer.chains.wire import hex_text, mapping, octets, quantity
+from relayer.errors import (
+    BadChainData,
+    CallReverted,
+    RangeTooWide,
+    RelayerError,
+    RpcRefused,
+    StaleEndpoint,
+)
+from relayer.message import Address, BlockNumber, ChainId, TxHash
+
+
+async def scan(
+    endpoint: Endpoint,
+    chain: ChainId,
+    blocks: tuple[BlockNumber, BlockNumber],
+    *,
+    addresses: Sequence[Address],
+    topics: Topics,
+) -> tuple[list[Log], Header]:
+    """Logs of an inclusive range and the header of its last block, from one batch.
+
+    A node that lacks the last block answers `[]` without a word (go-ethereum issue 24078), so the
+    header must be there and logs of that block must carry its hash; else `StaleEndpoint`. Asking
+    for no address and no topic asks for no logs.
+    """
+    try:
+        return await _scan(endpoint, chain, blocks, addresses=addresses, topics=topics)
+    except RangeTooWide as error:
+        if blocks[0] < blocks[1]:
+            raise
+        raise endpoint.blame(f"refuses the logs of one block: {error}") from None
+
+
+async def _scan(
+    endpoint: Endpoint,
+    chain: ChainId,
+    blocks: tuple[BlockNumber, BlockNumber],
+    *,
+    addresses: Sequence[Address],
+    topics: Topics,
+) -> tuple[list[Log], Header]:
+    first, last = blocks
+    if not addresses and not any(topics):
+        header = parse_header(value((await endpoint.batch([header_request(last)]))[0]), last)
+        return [], header
+    wanted = logs_request(first, last, addresses=addresses, topics=topics)
+    raw_header, raw_logs = await endpoint.batch([header_request(last), wanted])
+    header = parse_header(value(raw_header), last)
+    if isinstance(raw_logs, RpcRefused) and first < last:
+        # whatever the wording: any refusal of many blocks may be about their number
+        raise RangeTooWide(str(raw_logs))
+    logs = parse_logs(chain, value(raw_logs))
+    check_asked(logs, first, last, addresses=addresses, topics=topics)
+    for log in reversed(logs):
+        if log.at.block != last:
+            break
+        if log.at.block_hash != header.hash:
+            raise StaleEndpoint(
+                f"endpoint {endpoint.name}: logs and header of block {last} are of two forks"
+            )
+    return logs, header
+
+
+async def read_views(
+    endpoint: Endpoint, views: Sequence[View], block: str, *, multicall: Address | None
+) -> list[ViewResult]:
+    """Answers of views in order, packed through Multicall3 where it answers, else one by one."""
+    if multicall is None or len(views) < 2:
+        return await _read_apart(endpoint, views, block)
+    parts = chunks(views)
+    answers = await endpoint.batch(
+        [_call(multicall, encode_aggregate3(part), block) for part in parts]
+    )
+    results: list[ViewResult] = []
+    for part, answer in zip(parts, answers, strict=True):
+        packed = b"" if _is_refused(answer) else octets(value(answer), "Multicall3 answer")
+        if packed:
+            results += decode_aggregate3(packed, len(part))
+        else:
+            results += await _read_apart(endpoint, part, block)
+    return results
+
+
+async def _read_apart(endpoint: Endpoint, views: Sequence[View], block: str) -> list[ViewResult]:
+    answers = await endpoint.batch([_call(view.to, view.data, block) for view in views])
+    return [
+        ViewResult(False, answer.revert)
+        if isinstance(answer, CallReverted)
+        else ViewResult(True, octets(value(answer), "eth_call answer"))
+        for answer in answers
+    ]
+
+
+async def read_receipts(
+    endpoint: Endpoint, hashes: Sequence[TxHash]
+) -> list[dict[str, Any] | None]:
+    """Receipts in order, checked for shape; None for what the endpoint does not know as mined."""
+    answers = await endpoint.batch([("eth_getTransactionReceipt", [one]) for one in hashes])
+    return [_receipt(value(answer), asked) for asked, answer in zip(hashes, answers, strict=True)]
+
+
+def value(answer: Any) -> Any:
+    """The result of one batch item, or its refusal raised."""
+    if isinstance(answer, RelayerError):
+        raise answer
+    return answer
+
+
+def _receipt(answer: object, asked: TxHash) -> dict[str, Any] | None:
+    """A mined receipt of the transaction asked for, or None."""
+    if answer is None:
+        return None
+    raw = mapping(answer, "receipt")
+    if raw.get("blockNumber") is None:
+        return None
+    if hex_text(raw.get("transactionHash"), "receipt transaction", size=32) != asked:
+        raise BadChainData("got the receipt of another transaction")
+    hex_text(raw.get("blockHash"), "receipt block hash", size=32)
+    for name in ("blockNumber", "status", "gasUsed"):
+        quantity(raw.get(name), f"receipt {name}")
+    price = raw.get("effectiveGasPrice")
+    quantity("0x0" if price is None else price, "receipt effectiveGasPrice")
+    if not isinstance(raw.get("logs"), list):
+        raise BadChainData("receipt logs are not a list")
+    return {**raw, "effectiveGasPrice": "0x0" if price is None else price}
+
+
+def _call(to: Address, payload: bytes, block: str) -> Request:
+    return "eth_call", [{"to": to, "data": "0x" + payload.hex()}, block]
+
+
+def _is_refused(answer: Any) -> bool:
+    """The whole pack was refused: out of gas, too long, or no such contract."""
+    return isinstance(answer, (CallReverted, RpcRefused))
