@@ -115,27 +115,13 @@ class Storage:
         async with self._room:
             if location.kind == "file":
                 return await asyncio.to_thread(_read_file, os.path.join(location.bucket, name))
-            return await self._get(self._url(location, name), location)
+            return await self._get(object_url(location, name, self._settings), location)
 
     async def aclose(self) -> None:
         """Close the session."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-    def _url(self, location: Location, name: str) -> str:
-        key = quote(f"{location.folder}/{name}" if location.folder else name, safe="/")
-        if location.kind == "gs":
-            endpoint = self._settings.gcs_endpoint
-            base = endpoint.get_secret_value() if endpoint else "https://storage.googleapis.com"
-            return f"{base.rstrip('/')}/{location.bucket}/{key}"
-        mirror = self._settings.s3_endpoint
-        if mirror is not None:
-            return f"{mirror.get_secret_value().rstrip('/')}/{location.bucket}/{key}"
-        host = f"s3.{location.region}.amazonaws.com"
-        if "." in location.bucket:  # the wildcard certificate covers one label only
-            return f"https://{host}/{location.bucket}/{key}"
-        return f"https://{location.bucket}.{host}/{key}"
 
     async def _get(self, url: str, location: Location) -> bytes | None:
         headers: Mapping[str, str] = {}
@@ -164,6 +150,21 @@ class Storage:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+
+def object_url(location: Location, name: str, settings: StorageSettings) -> str:
+    """Where an object of a remote location is asked for."""
+    key = quote(f"{location.folder}/{name}" if location.folder else name, safe="/")
+    if location.kind == "gs":
+        endpoint = settings.gcs_endpoint
+        base = endpoint.get_secret_value() if endpoint else "https://storage.googleapis.com"
+        return f"{base.rstrip('/')}/{location.bucket}/{key}"
+    if settings.s3_endpoint is not None:
+        return f"{settings.s3_endpoint.get_secret_value().rstrip('/')}/{location.bucket}/{key}"
+    host = f"s3.{location.region}.amazonaws.com"
+    if "." in location.bucket:  # the wildcard certificate covers one label only
+        return f"https://{host}/{location.bucket}/{key}"
+    return f"https://{location.bucket}.{host}/{key}"
 
 
 def _name(location: Location) -> str:
