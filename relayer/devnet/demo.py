@@ -48,7 +48,9 @@ def main(messages: int, as_json: bool, keep: bool) -> int:
     log = LOG.resolve()
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="relayer-demo-") as directory:
-        report = asyncio.run(demonstrate(Path(directory), log, messages, keep=keep, console=console))
+        report = asyncio.run(
+            demonstrate(Path(directory), log, messages, keep=keep, console=console)
+        )
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if as_json:

@@ -19,8 +19,6 @@ STAGES = (
     "seen_to_ready",
     "ready_to_submitted",
     "submitted_to_included",
-    "included_to_delivered",
-    "root_to_delivered",
     "seen_to_delivered",
 )
 """Parts of a message's walk that are timed; others raise KeyError."""

@@ -55,6 +55,7 @@ class SignerLane:
         self._intents: dict[int, Intent] = {}
         self._next = 0
         self._mined = 0
+        self._pushed_at: dict[int, int] = {}
         self._head = BlockNumber(0)
         self._settle_until: BlockNumber | None = None
         self._settle_to = 0
@@ -141,6 +142,7 @@ class SignerLane:
         nonce = mined.intent.nonce
         await self._store.settle_intent(self._lease, self.address, nonce, outcome)
         self._intents.pop(nonce, None)
+        self._pushed_at.pop(nonce, None)
 
     async def push(self) -> None:
         """Fill nonce gaps below our own, then replace the lowest transaction when it is stuck."""
@@ -150,7 +152,9 @@ class SignerLane:
             if nonce not in self._intents:
                 await self._send_cancel(nonce)
         stuck = self._intents[min(self._intents)]
-        if self._head - stuck.attempts[-1].block >= self._chain.settings.fees.replace_after_blocks:
+        last_push = max(stuck.attempts[-1].block, self._pushed_at.get(stuck.nonce, 0))
+        if self._head - last_push >= self._chain.settings.fees.replace_after_blocks:
+            self._pushed_at[stuck.nonce] = self._head
             await self._replace(stuck)
 
     async def _send_cancel(self, nonce: int) -> None:

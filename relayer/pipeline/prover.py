@@ -169,8 +169,11 @@ class Prover:
     async def _hand_over(self, ready: Sequence[ReadyCall]) -> None:
         if not ready:
             return
-        await self._store.note_ready(self._lease, [item.record.id for item in ready])
+        ids = [item.record.id for item in ready]
+        moved_on = set(await self._store.note_ready(self._lease, ids))
         for item in ready:
+            if item.record.id in moved_on:
+                continue
             self._metrics.stage(
                 item.record.route, "seen_to_ready", self._now() - item.record.seen_at
             )

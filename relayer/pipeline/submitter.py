@@ -25,6 +25,7 @@ from relayer.message import (
     MessageId,
     Reason,
     Record,
+    Route,
     Timestamp,
     TxHash,
     Wei,
@@ -251,24 +252,26 @@ class Submitter:
             return
         block = BlockNumber(int(str(mined.receipt["blockNumber"]), 16))
         tx = TxHash(str(mined.receipt["transactionHash"]))
+        records = await self._store.get_many(ids)
         delivered = self._delivered_by(mined.receipt)
-        good = [message_id for message_id in ids if message_id in delivered]
+        good = [record for record in records if record.id in delivered]
         if good:
             await self._store.note_included(
-                self._lease, [(message_id, block, tx, True, "") for message_id in good]
+                self._lease, [(record.id, block, tx, True, "") for record in good]
             )
-        await self._settle_rest([mid for mid in ids if mid not in delivered], tx)
-        ok = int(str(mined.receipt["status"]), 16) == 1
-        self._metrics.transaction(self._chain.name, "mined" if ok else "reverted")
-        await self._book_cost(mined, ids)
-        await signer.settle(mined, "mined")
-        self._log.info("transaction_mined", tx=tx, block=block, delivered=len(good), of=len(ids))
-
-    async def _settle_rest(self, ids: Sequence[MessageId], tx: TxHash) -> None:
-        """Carried but not delivered: an attempt is spent; look again at once, and alone."""
-        for record in await self._store.get_many(ids):
+        for record in records:
+            if record.id in delivered:
+                waited_s = self._now() - record.since
+                self._metrics.stage(record.route, "submitted_to_included", waited_s)
+                continue
+            # carried but not delivered: an attempt is spent; look again at once, and alone
             detail = f"mined in {tx} without delivery"
             await self._fail(record, Reason.CALL_REVERTED, detail, {"tx": tx}, at_once=True)
+        ok = int(str(mined.receipt["status"]), 16) == 1
+        self._metrics.transaction(self._chain.name, "mined" if ok else "reverted")
+        await self._book_cost(mined.receipt, records)
+        await signer.settle(mined, "mined")
+        self._log.info("transaction_mined", tx=tx, block=block, delivered=len(good), of=len(ids))
 
     def _delivered_by(self, receipt: Mapping[str, object]) -> set[MessageId]:
         logs = parse_logs(self._chain.chain_id, receipt.get("logs"))
@@ -279,15 +282,18 @@ class Submitter:
             if isinstance(fact, DeliverySeen)
         }
 
-    async def _book_cost(self, mined: Mined, ids: Sequence[MessageId]) -> None:
-        assert mined.receipt is not None
-        gas = int(str(mined.receipt["gasUsed"]), 16)
-        price = int(str(mined.receipt.get("effectiveGasPrice", "0x0")), 16)
-        for record in await self._store.get_many(ids):
-            share = Gas(gas // len(ids))
+    async def _book_cost(self, receipt: Mapping[str, object], records: Sequence[Record]) -> None:
+        """Share what the transaction cost over the routes of its messages."""
+        gas = int(str(receipt["gasUsed"]), 16)
+        price = int(str(receipt.get("effectiveGasPrice", "0x0")), 16)
+        carried: dict[Route, int] = {}
+        for record in records:
+            carried[record.route] = carried.get(record.route, 0) + 1
+        for route, count in carried.items():
+            share = Gas(gas * count // len(records))
             cost = Wei(share * price)
-            await self._store.add_cost(self._lease, record.route, wei=cost, gas=share)
-            self._metrics.cost(record.route, share, cost)
+            await self._store.add_cost(self._lease, route, wei=cost, gas=share)
+            self._metrics.cost(route, share, cost)
 
     async def _reopen_overdue(self) -> None:
         """Seen included, but the final chain says nothing of it: back to the start."""

@@ -353,7 +353,7 @@ async def test_two_hashes_for_one_block_or_a_log_twice_are_lies() -> None:
         node = Node()
         node.logs = lies
         async with client_of(node) as chain:
-            with pytest.raises(EndpointsExhausted, match="two block hashes|occurs twice"):
+            with pytest.raises(EndpointsExhausted, match=r"two block hashes|occurs twice"):
                 await chain.scan(BlockNumber(1), BlockNumber(50), **WANTED)
 
 

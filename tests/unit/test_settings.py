@@ -1,0 +1,310 @@
+"""The configuration file: what is read, what is refused and in which words, what stays secret."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from relayer.errors import ConfigInvalid
+from relayer.settings import (
+    MULTICALL3,
+    ChainSettings,
+    FeeRule,
+    FinalitySettings,
+    Settings,
+    SignerSettings,
+    json_schema,
+    load_settings,
+    parse_section,
+)
+
+SECRET = "abcdef0123456789abcdef"
+EXAMPLE = Path(__file__).parents[2] / "config" / "relayer.example.yaml"
+
+SMALLEST = """
+chains:
+  alpha:
+    id: 1
+    endpoints: [{url: "https://node.example/${KEY}"}]
+"""
+
+
+def _load(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> Settings:
+    path = tmp_path / "relayer.yaml"
+    path.write_text(text)
+    return load_settings(path, {"KEY": SECRET} if environ is None else environ)
+
+
+def _refusal(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigInvalid) as caught:
+        _load(tmp_path, text, environ)
+    assert SECRET not in f"{caught.value} {caught.value.__cause__}"
+    return str(caught.value)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    """One chain with one endpoint is a whole configuration."""
+    found = _load(tmp_path, SMALLEST)
+    chain = found.chains["alpha"]
+    assert chain.endpoints[0].url.get_secret_value() == f"https://node.example/{SECRET}"
+    assert chain.finality == FinalitySettings(tag="finalized")
+    assert (chain.multicall, chain.quorum, chain.poll_s) == (MULTICALL3, 1, 6.0)
+    assert (chain.fees.bump_percent, chain.lane.window) == (12.5, 16)
+    assert found.redis.url is None
+    assert found.policy.fee == [FeeRule(kind="sponsor")]
+    assert found.retention_s == 7 * 86400
+    assert (found.http.host, found.http.port) == ("127.0.0.1", 8080)
+
+
+@pytest.mark.parametrize(
+    ("block_time_s", "poll_s"), [("12", 6.0), ("0.05", 0.1), ("2", 1.0), ("600", 12.0)]
+)
+def test_poll_interval_follows_the_block_time(
+    tmp_path: Path, block_time_s: str, poll_s: float
+) -> None:
+    """Half a block, between a tenth of a second and twelve seconds; an explicit value wins."""
+    text = SMALLEST + f"    block_time_s: {block_time_s}\n"
+    assert _load(tmp_path, text).chains["alpha"].poll_s == poll_s
+    assert _load(tmp_path, text + "    poll_s: 3\n").chains["alpha"].poll_s == 3
+
+
+def test_secrets_stay_out_of_every_dump(tmp_path: Path) -> None:
+    """repr, str, dict and JSON of the settings hide URLs."""
+    found = _load(tmp_path, SMALLEST + f"redis: {{url: 'redis://:{SECRET}@h:6379/0'}}\n")
+    shown = f"{found} {found!r} {found.model_dump()} {found.model_dump_json()}"
+    assert SECRET not in shown
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    """Nobody changes the configuration of a running service."""
+    found = _load(tmp_path, SMALLEST)
+    with pytest.raises(ValidationError):
+        found.dry_run = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ("    quorom: 1", "chains.alpha.quorom: unknown key; did you mean `quorum`?"),
+        (
+            "    fees: {max_fee_gwie: 1}",
+            "fees.max_fee_gwie: unknown key; did you mean `max_fee_gwei`",
+        ),
+        ("    lane: {zzz: 1}", "chains.alpha.lane.zzz: unknown key; known keys: batch_calls,"),
+        ("    quorum: 2", "chains.alpha: quorum 2 needs as many endpoints, there are 1"),
+        ("    quorum: zero", "chains.alpha.quorum: Input should be a valid integer"),
+        ("    finality: {tag: final}", "Input should be 'finalized', 'safe' or 'latest'"),
+        ("    finality: {tag: safe, depth: 3}", "give exactly one of tag and depth"),
+        ("    finality: {}", "give exactly one of tag and depth"),
+        ("    finality: {depth: -1}", "chains.alpha.finality.depth: "),
+        ("    fees: {bump_percent: 10}", "greater than or equal to 12.5 (got 10)"),
+        ("    multicall: 0x12", "chains.alpha.multicall: "),
+        ("    poll_s: .inf", "chains.alpha.poll_s"),
+        ("    block_time_s: x", "chains.alpha.block_time_s"),
+        ("    signers: [{}]", "give exactly one of key_file, key_env and keystore"),
+        ("    signers: [{keystore: k}]", "keystore and keystore_password_file go together"),
+        ("    signers: [{key_file: a, key_env: B}]", "give exactly one of key_file"),
+        ("    id: 2", "line 6, column 5: the key 'id' occurs twice"),
+        ("redis: {urll: x}", "redis.urll: unknown key; did you mean `url`?"),
+        ("redis: {url: 'http://h'}", "redis.url: is not a URL of the form redis://"),
+        ("http: {port: 70000}", "http.port: "),
+        ("log: {format: xml}", "log.format: "),
+        ("bridges: {main: {}}", "bridges.main: has no `protocol:`"),
+        ("bridges: {'Main Net': {protocol: x}}", "bridges.Main Net"),
+        ("policy: {deny: [{body_regex: '('}]}", "is not a regular expression"),
+        ("policy: {deny: [{sender: 'bob'}]}", "policy.deny[0].sender: "),
+        ("policy: {deny: [{origin: beta}]}", "policy.deny[0].origin: "),
+        ("policy: {fee: [{fraction: '1/0'}]}", "policy.fee[0].fraction: "),
+        ("policy: {fee: [{kind: free}]}", "policy.fee[0].kind: "),
+        ("chain: {}", "chain: unknown key; did you mean `chains`?"),
+    ],
+)
+def test_mistakes_are_named_with_the_way_out(tmp_path: Path, edit: str, words: str) -> None:
+    """Field, value and remedy of each mistake stand in the error."""
+    assert words in _refusal(tmp_path, SMALLEST + edit + "\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SMALLEST.replace("https:", "htp:"),
+        SMALLEST.replace("url:", "urll:"),
+        SMALLEST + "    explorer: ${KEY}\n",
+        SMALLEST + "    signers: [{key_env: '0x${KEY}${KEY}${KEY}'}]\n",
+        SMALLEST + "instance: 'a b ${KEY}${KEY}'\n",
+        SMALLEST + "redis: {url: 'http://${KEY}'}\n",
+    ],
+)
+def test_wrong_secrets_are_not_shown(tmp_path: Path, text: str) -> None:
+    """A secret in the wrong place or form is refused without being repeated."""
+    assert _refusal(tmp_path, text.replace("${KEY}", SECRET))
+
+
+def test_same_id_or_url_twice(tmp_path: Path) -> None:
+    """Two chains of one id, or one endpoint counted twice in a quorum, are refused."""
+    twice = SMALLEST + "  beta: {id: 1, endpoints: [{url: 'http://h'}]}\n"
+    assert "chains alpha and beta have the same id 1" in _refusal(tmp_path, twice)
+    doubled = "chains: {a: {id: 1, quorum: 2, endpoints: [{url: 'http://h'}, {url: 'http://h'}]}}"
+    assert "two endpoints have the same url" in _refusal(tmp_path, doubled)
+
+
+def test_environment_references(tmp_path: Path) -> None:
+    """`${NAME}` and `${NAME:-default}` are replaced in any string, numbers included."""
+    text = SMALLEST + "http: {port: '${PORT}', host: '${HOST:-0.0.0.0}'}\ninstance: a${X:-}b\n"
+    found = _load(tmp_path, text, {"KEY": SECRET, "PORT": "9000"})
+    assert (found.http.port, found.http.host, found.instance) == (9000, "0.0.0.0", "ab")
+    found = _load(tmp_path, text, {"KEY": SECRET, "PORT": "1", "HOST": "::1", "X": "x"})
+    assert (found.http.host, found.instance) == ("::1", "axb")
+    message = _refusal(tmp_path, text, {"KEY": SECRET})
+    assert "http.port: ${PORT} is not set in the environment" in message
+
+
+def test_values_from_the_environment_are_not_expanded_again(tmp_path: Path) -> None:
+    """What a variable holds is taken literally."""
+    found = _load(tmp_path, SMALLEST, {"KEY": "${OTHER}"})
+    assert found.chains["alpha"].endpoints[0].url.get_secret_value().endswith("${OTHER}")
+
+
+def test_secret_files(tmp_path: Path) -> None:
+    """`url_file` and `ws_url_file` stand for the secrets in them."""
+    (tmp_path / "url").write_text(f"https://node.example/{SECRET}\n")
+    (tmp_path / "ws").write_text(f"wss://node.example/{SECRET}\n")
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "big").write_bytes(b"x" * (4 * 1024 * 1024 + 1))
+
+    def text(*fields: str) -> str:
+        return f"chains: {{a: {{id: 1, endpoints: [{{{', '.join(fields)}}}]}}}}"
+
+    good = text(f"url_file: {tmp_path}/url", f"ws_url_file: {tmp_path}/ws")
+    (endpoint,) = _load(tmp_path, good).chains["a"].endpoints
+    assert endpoint.url.get_secret_value() == f"https://node.example/{SECRET}"
+    assert endpoint.ws_url is not None
+    both = text(f"url_file: {tmp_path}/url", "url: 'http://h'")
+    assert "give url or url_file, not both" in _refusal(tmp_path, both)
+    assert "is empty" in _refusal(tmp_path, text(f"url_file: {tmp_path}/empty"))
+    assert "larger than" in _refusal(tmp_path, text(f"url_file: {tmp_path}/big"))
+    missing = _refusal(tmp_path, text(f"url_file: {tmp_path}/none"))
+    assert "chains.a.endpoints[0].url_file" in missing
+    assert "No such file" in missing
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "must be a mapping"),
+        (b"- a", "must be a mapping"),
+        (b"a: [", "not YAML: line 1"),
+        (b"a: &x [*x]\nchains: {}", "chains"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"a: !!python/object/apply:os.system [x]", "not YAML"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, words: str) -> None:
+    """Anything that is not a YAML mapping is refused by name, and nothing in it is executed."""
+    path = tmp_path / "relayer.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigInvalid, match=words):
+        load_settings(path, {})
+    with pytest.raises(ConfigInvalid, match="No such file"):
+        load_settings(tmp_path / "none.yaml", {})
+
+
+def test_plain_scalars_are_yaml_1_2(tmp_path: Path) -> None:
+    """An unquoted address stays text, `no` is a word, 1_000 is a number."""
+    text = SMALLEST + (
+        "    multicall: 0xCA11BDE05977b3631167028862be2a173976ca11\n"
+        "    max_log_range: 1_000\n"
+        "instance: no\n"
+        "policy: {deny: [{bridge: on, sender: 0xABCD}]}\n"
+    )
+    found = _load(tmp_path, text)
+    assert found.chains["alpha"].multicall == MULTICALL3
+    assert found.chains["alpha"].max_log_range == 1000
+    assert found.instance == "no"
+    assert (found.policy.deny[0].bridge, found.policy.deny[0].sender) == ("on", "0xabcd")
+
+
+def test_rules_may_name_chains(tmp_path: Path) -> None:
+    """A chain's name in a rule becomes its id; ids are taken as they are."""
+    rules = "policy: {allow: [{origin: alpha, destination: 5}], fee: [{match: {origin: alpha}}]}\n"
+    policy = _load(tmp_path, SMALLEST + rules).policy
+    assert (policy.allow[0].origin, policy.allow[0].destination) == (1, 5)
+    assert policy.fee[0].match is not None
+    assert policy.fee[0].match.origin == 1
+
+
+def test_bridges_keep_their_own_keys(tmp_path: Path) -> None:
+    """A bridge's section is passed on as it is, its references replaced."""
+    text = SMALLEST + "bridges: {main: {protocol: mine, key: '${KEY}', deep: [{a: 1}]}}\n"
+    assert _load(tmp_path, text).bridges["main"] == {
+        "protocol": "mine",
+        "key": SECRET,
+        "deep": [{"a": 1}],
+    }
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    interval_s: float
+    names: list[str] = []
+
+
+def test_sections_of_protocols_are_explained_alike() -> None:
+    """`parse_section` gives a protocol's own model the same errors."""
+    assert parse_section(_Section, {"interval_s": 1}, "bridges.main").interval_s == 1
+    with pytest.raises(ConfigInvalid) as caught:
+        parse_section(_Section, {"intervals": 1, "names": [1]}, "bridges.main")
+    text = str(caught.value)
+    assert "bridges.main: interval_s: is required" in text
+    assert "bridges.main: intervals: unknown key; did you mean `interval_s`?" in text
+    assert "bridges.main: names[0]: " in text
+
+
+def test_json_schema_knows_every_key() -> None:
+    """Editors get all fields, the files that stand for secrets included."""
+    schema = json_schema()
+    json.dumps(schema)
+    assert set(schema["properties"]) == set(Settings.model_fields)
+    endpoint = schema["$defs"]["EndpointSettings"]
+    assert {"url", "url_file", "ws_url_file"} <= set(endpoint["properties"])
+    assert endpoint["oneOf"] == [{"required": ["url"]}, {"required": ["url_file"]}]
+    assert set(schema["$defs"]["ChainSettings"]["properties"]) == set(ChainSettings.model_fields)
+
+
+def test_example_loads_and_explains_every_key(tmp_path: Path) -> None:
+    """The commented example is valid, and no key of the engine is missing from it."""
+    environ = {"ALPHA_RPC_KEY": SECRET}
+    found = load_settings(EXAMPLE, environ)
+    assert len(found.chains) == 2
+    text = EXAMPLE.read_text()
+    for name, model in _models(Settings).items():
+        for field in model.model_fields:
+            assert f"{field}:" in text, f"{name}.{field} is not in the example"
+
+
+def _models(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The model and every model its fields hold."""
+    found: dict[str, type[BaseModel]] = {model.__name__: model}
+    schema: dict[str, Any] = model.model_json_schema()
+    import relayer.settings as module
+
+    for name in schema["$defs"]:
+        found[name] = getattr(module, name)
+    return found
+
+
+def test_signer_settings_hold_places_not_keys() -> None:
+    """A key pasted where a variable's name belongs is refused."""
+    with pytest.raises(ValidationError):
+        SignerSettings(key_env="0x" + "11" * 32)
+
+
+def test_example_is_plain_yaml() -> None:
+    """Standard YAML tools read it too."""
+    assert isinstance(yaml.safe_load(EXAMPLE.read_text()), dict)
