@@ -15,7 +15,6 @@ ChainId = NewType("ChainId", int)
 BlockNumber = NewType("BlockNumber", int)
 Gas = NewType("Gas", int)
 Wei = NewType("Wei", int)
-Seconds = NewType("Seconds", float)
 Timestamp = NewType("Timestamp", float)
 """Unix time in seconds."""
 MessageId = NewType("MessageId", str)

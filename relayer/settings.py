@@ -35,6 +35,8 @@ MULTICALL3 = Address("0xca11bde05977b3631167028862be2a173976ca11")
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """No sane configuration or secret is larger."""
+MAX_DEPTH = 30
+"""Levels of nesting; YAML can refer to itself."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")]
 """Of chains and bridges: kept in Redis keys, metric labels and URLs."""
@@ -368,6 +370,8 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 def _expand(value: Any, at: str, environ: Mapping[str, str]) -> Any:
     """Replace `${NAME}` and `${NAME:-default}` in every string below `value`."""
+    if at.count(".") + at.count("[") > MAX_DEPTH:
+        raise ConfigInvalid(f"{at[:80]}: nested too deeply")
     if isinstance(value, dict):
         return {k: _expand(v, f"{at}.{k}" if at else str(k), environ) for k, v in value.items()}
     if isinstance(value, list):
@@ -465,7 +469,7 @@ def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
 def _showable(value: Any, key: str) -> str | None:
     if isinstance(value, str):
         secret = (
-            key in SECRET_URLS or "key" in key or "://" in value or re.search(r"\w{40,}", value)
+            key in SECRET_URLS or "key" in key or "://" in value or re.search(r"\w{20,}", value)
         )
         return "a hidden value" if secret else repr(value[:80])
     return repr(value) if isinstance(value, (bool, int, float)) else None

@@ -55,7 +55,7 @@ _WORDING: tuple[tuple[SendProblem, str], ...] = (
     (SendProblem.ALREADY_KNOWN, r"already (known|imported|exists|in)|known transaction|duplicate"),
     (
         SendProblem.NONCE_TOO_LOW,
-        r"nonce.{0,20}(too low|expired|already)|old nonce|invalid transaction nonce|nonce_expired",
+        r"nonce.{0,20}(too low|expired|already)|old nonce|invalid transaction nonce",
     ),
     (
         SendProblem.NONCE_TOO_HIGH,
@@ -64,12 +64,11 @@ _WORDING: tuple[tuple[SendProblem, str], ...] = (
     (
         SendProblem.UNDERPRICED,
         r"underpriced|(fee|price).{0,40}(too low|less than|below|lower than)|fee cap.{0,30}less"
-        r"|fee too low|price too low|feetoolow",
+        r"|fee too low|price too low",
     ),
     (
         SendProblem.INSUFFICIENT_FUNDS,
-        r"insufficient (funds|balance|max fee)|not enough (funds|balance)|upfront cost"
-        r"|insufficientfunds",
+        r"insufficient (funds|balance|max fee)|not enough (funds|balance)|upfront cost",
     ),
     (
         SendProblem.GAS_LIMIT,
@@ -82,8 +81,9 @@ _WORDING: tuple[tuple[SendProblem, str], ...] = (
 
 def classify_send_error(text: str) -> SendProblem:
     """Say what a refusal of `eth_sendRawTransaction` means, whoever's node it was."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[_-]", " ", text)
     for problem, wording in _WORDING:
-        if re.search(wording, text, re.IGNORECASE):
+        if re.search(wording, words, re.IGNORECASE):
             return problem
     return SendProblem.OTHER
 

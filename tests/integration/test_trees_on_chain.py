@@ -36,5 +36,7 @@ async def test_every_size_has_the_contracts_root_and_every_proof_its_branch_root
     for index in range(0, len(LEAVES), 7):
         for size in (index + 1, len(LEAVES)):
             proof = append_only.proof(SHAPE, index, size, nodes)
-            view = encode_call("branchRoot(bytes32,bytes32[32],uint256)", [LEAVES[index], proof, index])
+            view = encode_call(
+                "branchRoot(bytes32,bytes32[32],uint256)", [LEAVES[index], proof, index]
+            )
             assert await eth_call(node.rpc, contract, view) == append_only.root(SHAPE, size, nodes)

@@ -53,9 +53,8 @@ async def lived(store: Store, leases: Leases) -> Store:
     return store
 
 
-async def test_every_key_is_in_the_table(
-    lived: Store, redis_server: Server, settings: RedisSettings
-) -> None:
+@pytest.mark.usefixtures("lived")
+async def test_every_key_is_in_the_table(redis_server: Server, settings: RedisSettings) -> None:
     """What is stored has a row with its type, and every row is something that is stored."""
     with Redis.from_url(redis_server.url) as client:
         kinds = {

@@ -109,7 +109,7 @@ async def test_free_chain_stays_eip1559() -> None:
         ({"mode": "legacy"}, RpcRefused),
         ({"mode": "legacy", "price": "cheap"}, BadChainData),
         ({"history": {"baseFeePerGas": ["cheap"]}}, BadChainData),
-        ({"history": []}, BadChainData),
+        ({"history": "none"}, BadChainData),
     ],
 )
 async def test_no_price_is_an_error(chain: dict[str, Any], kind: type[RelayerError]) -> None:
@@ -159,8 +159,10 @@ def test_legacy_bump_stays_legacy() -> None:
     ("text", "problem"),
     [
         ("nonce too low: next nonce 5, tx nonce 4", SendProblem.NONCE_TOO_LOW),
-        ("nonce too low", SendProblem.NONCE_TOO_LOW),
-        ("OldNonce", SendProblem.OTHER),
+        ("NONCE_TOO_LOW", SendProblem.NONCE_TOO_LOW),
+        ("nonce has already been used", SendProblem.NONCE_TOO_LOW),
+        ("FeeTooLow", SendProblem.UNDERPRICED),
+        ("OldNonce", SendProblem.NONCE_TOO_LOW),
         ("already known", SendProblem.ALREADY_KNOWN),
         ("AlreadyKnown", SendProblem.ALREADY_KNOWN),
         ("transaction already imported", SendProblem.ALREADY_KNOWN),

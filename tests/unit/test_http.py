@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,9 +74,6 @@ class At:
 
     host: str = "127.0.0.1"
     port: int = 0
-
-
-Ask = Callable[..., Any]
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 
 from relayer.protocols.hyperlane.checkpoints import Quorum
 
-TREE_DEPTH = 32
-
 
 def message_id_metadata(quorum: Quorum) -> bytes:
     """Hook, root and index of the signed checkpoint, then its signatures."""
