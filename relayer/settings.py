@@ -35,8 +35,7 @@ MULTICALL3 = Address("0xca11bde05977b3631167028862be2a173976ca11")
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """No sane configuration or secret is larger."""
-MAX_DEPTH = 30
-"""Levels of nesting; YAML can refer to itself."""
+MAX_DEPTH = 30  # levels of nesting; YAML can refer to itself
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")]
 """Of chains and bridges: kept in Redis keys, metric labels and URLs."""
@@ -452,8 +451,8 @@ def _resolve_chain_names(raw: Any) -> Any:
 def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     """One line: the field, what is wrong, the value unless it may be secret, the way out."""
     loc = error["loc"]
-    at = re.sub(r"\.\[", "[", ".".join(f"[{p}]" if isinstance(p, int) else str(p) for p in loc))
-    at = at or "settings"
+    path = ".".join(f"[{p}]" if isinstance(p, int) else str(p) for p in loc)
+    at = path.replace(".[", "[") or "settings"
     text = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         known = _keys_at(model, loc[:-1])

@@ -199,7 +199,7 @@ def test_secret_files(tmp_path: Path) -> None:
         (b"", "must be a mapping"),
         (b"- a", "must be a mapping"),
         (b"a: [", "not YAML: line 1"),
-        (b"a: &x [*x]\nchains: {}", "chains"),
+        (b"a: &x [*x]\nchains: {}", "nested too deeply"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"a: !!python/object/apply:os.system [x]", "not YAML"),
     ],
