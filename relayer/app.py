@@ -20,7 +20,7 @@ from relayer.adapter import Adapter, ChainReader, Step
 from relayer.chains import ChainClient
 from relayer.chains.signers import Signer, load_signer
 from relayer.checkup import check_chain, check_code, check_protocols, check_store
-from relayer.errors import ConfigInvalid, LeaseLost, Transient, UnknownRecord
+from relayer.errors import ConfigInvalid, LeaseLost, RelayerError, UnknownRecord
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp
 from relayer.ops.http import serve
 from relayer.ops.metrics import Metrics
@@ -141,7 +141,7 @@ async def run(settings: Settings, *, on_ready: Callable[[], None] | None = None)
             await service
         log.info("stopping")
         service.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 await service
     log.info("stopped")
@@ -208,7 +208,7 @@ async def _refresh_gauges(parts: Parts) -> None:
             signers=[signer.address for signer in _signers(chain)],
         )
     while True:
-        with contextlib.suppress(Transient):
+        with contextlib.suppress(RelayerError):
             metrics.messages(await store.counts())
             for chain in parts.chains.values():
                 oldest = await store.oldest_pending(chain.chain_id)

@@ -7,7 +7,7 @@ still the chain's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -68,12 +68,7 @@ class Follower:
         now: Callable[[], Timestamp],
     ) -> None:
         self._chain = chain
-        self._sources = [
-            (adapter, source)
-            for adapter in adapters
-            for source in adapter.sources()
-            if source.chain == chain.chain_id
-        ]
+        self._sources = sources_on(chain.chain_id, adapters)
         self._store = store
         self._forest = forest
         self._lease = lease
@@ -111,7 +106,7 @@ class Follower:
         facts = [
             fact
             for adapter, source in self._sources
-            for fact in self._decode(adapter, _of_source(source, logs))
+            for fact in self._decode(adapter, logs_of(source, logs))
         ]
         leaves = [fact for fact in facts if isinstance(fact, LeafAdded)]
         others = [fact for fact in facts if not isinstance(fact, LeafAdded)]
@@ -180,7 +175,17 @@ class Follower:
         )
 
 
-def _of_source(source: LogSource, logs: Sequence[Log]) -> list[Log]:
+def sources_on(chain: ChainId, adapters: Iterable[Adapter]) -> list[tuple[Adapter, LogSource]]:
+    """Every bridge's log sources on one chain."""
+    return [
+        (adapter, source)
+        for adapter in adapters
+        for source in adapter.sources()
+        if source.chain == chain
+    ]
+
+
+def logs_of(source: LogSource, logs: Sequence[Log]) -> list[Log]:
     """The logs one bridge asked for: topic0 AND address must match (topics are shared names)."""
     return [
         log

@@ -15,10 +15,11 @@ from relayer.ops.metrics import Metrics
 from relayer.pipeline.auditor import Auditor
 from relayer.pipeline.follower import Follower
 from relayer.pipeline.forest import Forest
+from relayer.pipeline.inbox import Inbox
 from relayer.pipeline.loop import Bell, run_agent
 from relayer.pipeline.nonces import SignerLane
 from relayer.pipeline.policy import Policy
-from relayer.pipeline.prover import Prover, ReadyCall
+from relayer.pipeline.prover import Prover
 from relayer.pipeline.submitter import Submitter
 from relayer.store import Lease, Store
 
@@ -93,7 +94,7 @@ async def run_lane(
     poll_s: float,
 ) -> None:
     """Prove and submit for one destination until cancelled or until the lease is lost."""
-    inbox: asyncio.Queue[ReadyCall] = asyncio.Queue(chain.settings.lane.claim * INBOX_BATCHES)
+    inbox = Inbox(chain.settings.lane.claim * INBOX_BATCHES)
     prover = Prover(
         chain=chain,
         adapters=engine.adapters,

@@ -17,12 +17,20 @@ from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, bump, quote
 from relayer.chains.signers import Signer
 from relayer.chains.transactions import Envelope, SendProblem, classify_send_error
-from relayer.errors import EndpointsExhausted, RpcRefused
+from relayer.errors import RpcRefused, Transient
 from relayer.message import Address, BlockNumber, Gas, MessageId, Timestamp, Wei
 from relayer.pipeline.packing import INTRINSIC_GAS, Body
 from relayer.store import Attempt, Intent, IntentCall, Lease, Store
 
+TYPE_1 = b"\x01"
 TYPE_2 = b"\x02"
+RECEIPT_PATIENCE = 20
+"""Heads that a used nonce may go without a receipt before we believe that there is none."""
+GAP_PATIENCE = 3
+MOST_ATTEMPTS = 60
+"""The store keeps 64 attempts of an intent."""
+HOPELESS = frozenset({SendProblem.GAS_LIMIT, SendProblem.OTHER})
+"""Refusals that a higher price does not cure."""
 FOREIGN_PENDING_BLOCKS = 20
 """Blocks to let pending transactions that we do not remember settle before we send our own."""
 
@@ -55,7 +63,11 @@ class SignerLane:
         self._intents: dict[int, Intent] = {}
         self._next = 0
         self._mined = 0
+        self._floor = 0
         self._pushed_at: dict[int, int] = {}
+        self._problems: dict[int, SendProblem] = {}
+        self._missing_since: dict[int, int] = {}
+        self._gap_since: dict[int, int] = {}
         self._head = BlockNumber(0)
         self._settle_until: BlockNumber | None = None
         self._settle_to = 0
@@ -83,8 +95,8 @@ class SignerLane:
         Pending transactions of our signer that no intent explains (a wiped store) are given time
         to be mined before anything new is sent, so that nothing is paid twice.
         """
-        for intent in await self._store.intents(self._lease.chain, self.address):
-            self._intents[intent.nonce] = intent
+        stored = await self._store.intents(self._lease.chain, self.address)
+        self._intents = {intent.nonce: intent for intent in stored}
         mined = self._mined = await self._chain.nonce(self.address, "latest")
         pending = await self._chain.nonce(self.address, "pending")
         self._head = (await self._chain.header("latest")).number
@@ -95,7 +107,7 @@ class SignerLane:
             self._log.warning("unknown_pending_transactions", count=pending - self._next)
         for intent in self._intents.values():
             if intent.nonce >= mined:
-                await self._broadcast(intent.attempts[-1].raw)
+                await self._broadcast(intent)
 
     async def send(
         self, body: Body, gas: Gas, message_ids: Sequence[MessageId], fees: FeeQuote
@@ -116,17 +128,30 @@ class SignerLane:
             return list(refused)
         self._intents[intent.nonce] = intent
         self._next += 1
-        await self._broadcast(head.raw)
+        await self._broadcast(intent)
         return []
 
+    def committed(self) -> Wei:
+        """The most that transactions in flight may still cost."""
+        return Wei(
+            sum(
+                last.gas * last.max_fee + body_of_raw(last.raw).value
+                for last in (intent.attempts[-1] for intent in self._intents.values())
+            )
+        )
+
     async def mined(self, head: BlockNumber) -> list[Mined]:
-        """Intents whose nonce is used on chain, each with the receipt of whichever attempt won."""
+        """Intents whose nonce is used on chain, each with the receipt of whichever attempt won.
+
+        A missing receipt is believed only after `RECEIPT_PATIENCE` heads: the node that knows the
+        nonce and the node that knows the receipt may be two behind one address.
+        """
         self._head = head
         latest = await self._chain.nonce(self.address, "latest")
         self._mined = latest
         self._settle_foreign(latest)
         used = [intent for nonce, intent in sorted(self._intents.items()) if nonce < latest]
-        self._next = max(self._next, latest)
+        self._next = max([latest, self._floor, *(nonce + 1 for nonce in self._intents)])
         if not used:
             return []
         hashes = [attempt.hash for intent in used for attempt in intent.attempts]
@@ -134,7 +159,11 @@ class SignerLane:
         found: list[Mined] = []
         for intent in used:
             won = [receipts[a.hash] for a in intent.attempts if receipts[a.hash] is not None]
-            found.append(Mined(intent, won[0] if won else None))
+            if won:
+                self._floor = max(self._floor, intent.nonce + 1)
+                found.append(Mined(intent, won[0]))
+            elif head - self._missing_since.setdefault(intent.nonce, head) >= RECEIPT_PATIENCE:
+                found.append(Mined(intent, None))
         return found
 
     async def settle(self, mined: Mined, outcome: str) -> None:
@@ -142,20 +171,34 @@ class SignerLane:
         nonce = mined.intent.nonce
         await self._store.settle_intent(self._lease, self.address, nonce, outcome)
         self._intents.pop(nonce, None)
-        self._pushed_at.pop(nonce, None)
+        for by_nonce in (self._pushed_at, self._problems, self._missing_since, self._gap_since):
+            by_nonce.pop(nonce, None)
 
     async def push(self) -> None:
         """Fill nonce gaps below our own, then replace the lowest transaction when it is stuck."""
-        if not self._intents:
+        pending = [nonce for nonce in self._intents if nonce >= self._mined]
+        if not pending:
             return
-        for nonce in range(self._mined, max(self._intents)):
-            if nonce not in self._intents:
-                await self._send_cancel(nonce)
-        stuck = self._intents[min(self._intents)]
+        await self._fill_gaps(max(pending))
+        stuck = self._intents[min(pending)]
         last_push = max(stuck.attempts[-1].block, self._pushed_at.get(stuck.nonce, 0))
         if self._head - last_push >= self._chain.settings.fees.replace_after_blocks:
             self._pushed_at[stuck.nonce] = self._head
             await self._replace(stuck)
+
+    async def _fill_gaps(self, top: int) -> None:
+        """Empty transfers at nonces that nothing occupies, once a gap outlived some heads.
+
+        A number that one endpoint gets wrong once must not cost a fee per imagined nonce.
+        """
+        window = self._chain.settings.lane.window
+        missing = [nonce for nonce in range(self._mined, top) if nonce not in self._intents][
+            :window
+        ]
+        self._gap_since = {nonce: self._gap_since.get(nonce, self._head) for nonce in missing}
+        for nonce, since in list(self._gap_since.items()):
+            if self._head - since >= GAP_PATIENCE:
+                await self._send_cancel(nonce)
 
     async def _send_cancel(self, nonce: int) -> None:
         fees = await quote(self._chain)
@@ -165,27 +208,37 @@ class SignerLane:
         await self._store.reserve_intent(self._lease, intent, [])
         self._intents[nonce] = intent
         self._log.warning("nonce_gap_filled", nonce=nonce)
-        await self._broadcast(head.raw)
+        await self._broadcast(intent)
 
     async def _replace(self, intent: Intent) -> None:
-        """Same nonce, higher fees; the same bytes again when the fee cap leaves no room."""
+        """Same nonce, higher fees; the same bytes again when more money is not what is missing.
+
+        What no node accepts for its contents gives way to an empty transfer at the same nonce; its
+        messages are looked at again once that is mined.
+        """
         last = intent.attempts[-1]
+        problem = self._problems.get(intent.nonce)
+        if problem is SendProblem.INSUFFICIENT_FUNDS or len(intent.attempts) >= MOST_ATTEMPTS:
+            await self._broadcast(intent)
+            return
         before = FeeQuote(max_fee=last.max_fee, tip=last.tip, gas_price=last.gas_price)
         limits = self._chain.settings.fees
         cap = Wei(int(limits.max_fee_gwei * 10**9))
         higher = bump(before, await quote(self._chain), limits.bump_percent, cap)
         if higher is None:
-            await self._broadcast(last.raw)
+            await self._broadcast(intent)
             return
-        attempt = await self._attempt(
-            self._envelope(intent.nonce, body_of_raw(last.raw), last.gas, higher)
-        )
+        body, gas = body_of_raw(last.raw), last.gas
+        if problem in HOPELESS:
+            body, gas = Body(self.address, b"", Wei(0)), Gas(INTRINSIC_GAS)
+        attempt = await self._attempt(self._envelope(intent.nonce, body, gas, higher))
         await self._store.add_attempt(self._lease, self.address, intent.nonce, attempt)
-        self._intents[intent.nonce] = replace(intent, attempts=(*intent.attempts, attempt))
+        replaced = replace(intent, attempts=(*intent.attempts, attempt))
+        self._intents[intent.nonce] = replaced
         self._log.info(
             "transaction_replaced", nonce=intent.nonce, attempts=len(intent.attempts) + 1
         )
-        await self._broadcast(attempt.raw)
+        await self._broadcast(replaced)
 
     def _settle_foreign(self, latest: int) -> None:
         if self._settle_until is None:
@@ -218,16 +271,18 @@ class SignerLane:
             block=self._head,
         )
 
-    async def _broadcast(self, raw: bytes) -> None:
-        """Send to every endpoint; a refusal is kept for the next push, never a new transaction."""
+    async def _broadcast(self, intent: Intent) -> None:
+        """Send to every endpoint; a refusal is remembered for the next push."""
+        self._problems.pop(intent.nonce, None)
         try:
-            await self._chain.send_raw(raw)
-        except EndpointsExhausted as error:
+            await self._chain.send_raw(intent.attempts[-1].raw)
+        except Transient as error:
             self._log.warning("broadcast_failed", error=str(error)[:300])
         except RpcRefused as error:
             problem = classify_send_error(error.text)
             if problem in (SendProblem.ALREADY_KNOWN, SendProblem.NONCE_TOO_LOW):
                 return
+            self._problems[intent.nonce] = problem
             self._log.warning("broadcast_refused", problem=problem.value, error=str(error)[:300])
 
 
@@ -235,6 +290,8 @@ def body_of_raw(raw: bytes) -> Body:
     """What a signed transaction of ours does, read back from its bytes (EIP-1559 or legacy)."""
     if raw[:1] == TYPE_2:
         _, _, _, _, _, to, value, payload, access, *_ = rlp.decode(raw[1:])
+    elif raw[:1] == TYPE_1:
+        _, _, _, _, to, value, payload, access, *_ = rlp.decode(raw[1:])
     else:
         _, _, _, to, value, payload, *_ = rlp.decode(raw)
         access = []

@@ -13,9 +13,9 @@ from typing import Any
 
 from relayer.chains import ChainClient
 from relayer.chains.multicall import encode_aggregate3_value
-from relayer.errors import CallReverted, RelayerError, Transient
+from relayer.errors import CallReverted, EndpointDown, RelayerError, Transient
 from relayer.message import Address, Gas, Wei
-from relayer.pipeline.prover import ReadyCall
+from relayer.pipeline.inbox import ReadyCall
 
 CALL_OVERHEAD_GAS = 12_000
 """Multicall3's own cost per call (loop, memory, cold account), rounded up."""
@@ -151,7 +151,12 @@ class Packer:
             if isinstance(answer, RelayerError):
                 failed.append(Failed(item, answer))
                 continue
-            gas = Gas(max(int(answer, 16), item.call.gas_floor))
+            try:
+                gas = Gas(max(int(answer, 16), item.call.gas_floor))
+            except (TypeError, ValueError):
+                odd = EndpointDown(self._chain.name, "eth_estimateGas answered no number")
+                failed.append(Failed(item, odd))
+                continue
             if gas > cap:
                 failed.append(Failed(item, None, gas))
                 continue

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from relayer.adapter import Adapter, Call, Done, Refuse, Step, Wait
 from relayer.chains import ChainClient
-from relayer.errors import RelayerError, Transient
+from relayer.errors import BadChainData, RelayerError
 from relayer.message import BridgeName, Gate, MessageId, Reason, Record, Timestamp
 from relayer.ops.metrics import Metrics
+from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.policy import Policy
 from relayer.store import Lease, Store
 
 VISIBILITY_S = 60.0
 """A claimed message comes back by itself after this long, should we die with it in hand."""
 SICK_RECHECK_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyCall:
-    """A call and the message it carries, on its way to the submitter."""
-
-    record: Record
-    call: Call
+BELIEVED_AFTER = 2
 
 
 class Prover:
@@ -41,7 +34,7 @@ class Prover:
         lease: Lease,
         policy: Policy,
         metrics: Metrics,
-        out: asyncio.Queue[ReadyCall],
+        out: Inbox,
         on_ready: Callable[[], None],
         now: Callable[[], Timestamp],
     ) -> None:
@@ -63,8 +56,7 @@ class Prover:
     async def tick(self) -> bool:
         """Open gates, claim one batch of due messages and write down what each needs."""
         await self._open_gates()
-        room = self._out.maxsize - self._out.qsize()
-        limit = min(self._chain.settings.lane.claim, room)
+        limit = min(self._chain.settings.lane.claim, self._out.room)
         if limit <= 0:
             return False
         records = await self._store.claim_due(
@@ -101,12 +93,13 @@ class Prover:
             return {record.id: missing for record in records}
         try:
             return await adapter.next_steps(records)
-        except Transient as error:
-            sick = Wait(Reason.SOURCE_UNREACHABLE, str(error)[:300], recheck_s=SICK_RECHECK_S)
-            return {record.id: sick for record in records}
-        except RelayerError as error:
+        except BadChainData as error:
             if len(records) == 1:
                 return {records[0].id: Refuse(Reason.INVALID_MESSAGE, str(error)[:300])}
+        except RelayerError as error:
+            # a node's refusal is not the message's fault
+            sick = Wait(Reason.SOURCE_UNREACHABLE, str(error)[:300], recheck_s=SICK_RECHECK_S)
+            return {record.id: sick for record in records}
         except Exception:  # noqa: BLE001 - one poisonous message must not stop the others
             if len(records) == 1:
                 self._log.exception("adapter_crashed", bridge=bridge, message_id=records[0].id)
@@ -127,8 +120,8 @@ class Prover:
                 continue
             try:
                 levels = await adapter.levels(group)
-            except Transient as error:
-                self._log.warning("gate_levels_unknown", bridge=bridge, error=str(error)[:300])
+            except Exception as error:  # noqa: BLE001 - one bridge must not starve the others
+                self._log.warning("gate_levels_unknown", bridge=bridge, error=repr(error)[:300])
                 continue
             for gate in group:
                 await self._store.open_gate(self._lease, gate, levels.get(gate))
@@ -137,7 +130,7 @@ class Prover:
         by_id = {record.id: record for record in records}
         waits: list[tuple[MessageId, Wait]] = []
         refusals: list[tuple[MessageId, Refuse, Mapping[str, str]]] = []
-        done: list[tuple[MessageId, Done]] = []
+        done: list[tuple[Record, Done]] = []
         ready: list[ReadyCall] = []
         for message_id, record in by_id.items():
             match steps.get(message_id, Wait(Reason.INTERNAL_ERROR, "the adapter gave no answer")):
@@ -148,7 +141,7 @@ class Prover:
                     refusals.append((message_id, refuse, {}))
                     self._metrics.reason(record.route, refuse.reason)
                 case Done() as finished:
-                    done.append((message_id, finished))
+                    done.append((record, finished))
                 case Call() as call:
                     ready.append(ReadyCall(record, call))
         if waits:
@@ -159,12 +152,21 @@ class Prover:
             await self._note_done(done)
         await self._hand_over(ready)
 
-    async def _note_done(self, done: Sequence[tuple[MessageId, Done]]) -> None:
-        """Delivered, says the inbox at its latest block; final once the follower says so."""
+    async def _note_done(self, done: Sequence[tuple[Record, Done]]) -> None:
+        """Delivered, says the inbox at its latest block; final once the follower says so.
+
+        An inbox that kept saying so while final blocks passed twice without an event that we
+        follow (delivered before our start block, say) is believed.
+        """
         block = (await self._chain.header("latest")).number
-        await self._store.note_included(
-            self._lease, [(mid, block, None, False, finished.detail) for mid, finished in done]
-        )
+        events_missed = {record.id for record, _ in done if _reopened(record) >= BELIEVED_AFTER}
+        seen = [(record.id, block, None, False, finished.detail) for record, finished in done]
+        final = [one for one in seen if one[0] in events_missed]
+        fresh = [one for one in seen if one[0] not in events_missed]
+        if fresh:
+            await self._store.note_included(self._lease, fresh)
+        if final:
+            await self._store.note_delivered(self._lease, final)
 
     async def _hand_over(self, ready: Sequence[ReadyCall]) -> None:
         if not ready:
@@ -177,5 +179,10 @@ class Prover:
             self._metrics.stage(
                 item.record.route, "seen_to_ready", self._now() - item.record.seen_at
             )
-            self._out.put_nowait(item)
+        self._out.put([item for item in ready if item.record.id not in moved_on])
         self._on_ready()
+
+
+def _reopened(record: Record) -> int:
+    """How often an inclusion of this message passed finality without a delivery event."""
+    return sum(moment.reason is Reason.REORGED for moment in record.timeline)

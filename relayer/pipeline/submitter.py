@@ -6,7 +6,6 @@ confirmed later by the follower, at the destination's finality rule.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,7 +15,7 @@ from relayer.adapter import Action, Adapter, Outcome, Refuse, Wait
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, quote
 from relayer.chains.logs import parse_logs
-from relayer.errors import RelayerError, Transient
+from relayer.errors import BadChainData, CallReverted, Fatal, LeaseLost, RelayerError
 from relayer.message import (
     BlockNumber,
     BridgeName,
@@ -31,16 +30,19 @@ from relayer.message import (
     Wei,
 )
 from relayer.ops.metrics import Metrics
+from relayer.pipeline.follower import logs_of, sources_on
+from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.nonces import Mined, SignerLane
 from relayer.pipeline.packing import Failed, Pack, Packer, body_of, revert_of
 from relayer.pipeline.policy import Policy
-from relayer.pipeline.prover import ReadyCall
 from relayer.pipeline.retry import RetryPolicy
 from relayer.store import Lease, Store
 
 WAIT_AFTER_FAILURE_S = 15.0
 POOR_RECHECK_S = 30.0
 AT_ONCE_S = 0.0
+AGAIN_S = 2.0
+TRANSACTIONS_PER_TICK = 8
 
 
 class Submitter:
@@ -56,7 +58,7 @@ class Submitter:
         lease: Lease,
         policy: Policy,
         metrics: Metrics,
-        inbox: asyncio.Queue[ReadyCall],
+        inbox: Inbox,
         now: Callable[[], Timestamp],
         rng: random.Random,
         dry_run: bool,
@@ -75,6 +77,7 @@ class Submitter:
         self._retry = RetryPolicy(chain.settings.lane.max_attempts)
         self._packer = Packer(chain)
         self._loaded = False
+        self._sources = sources_on(chain.chain_id, adapters.values())
         self._log = structlog.get_logger("relayer").bind(agent=self.name)
 
     @property
@@ -82,7 +85,18 @@ class Submitter:
         return f"submitter:{self._chain.name}"
 
     async def tick(self) -> bool:
-        """Look after what is in flight, then send what is ready; True when more is ready."""
+        """Look after what is in flight, then send what is ready; True when more can be sent.
+
+        After any failure the intents are read anew: a write whose answer was lost may have
+        happened, and only the store knows.
+        """
+        try:
+            return await self._tick()
+        except BaseException:
+            self._loaded = False
+            raise
+
+    async def _tick(self) -> bool:
         if not self._loaded:
             for signer in self._signers:
                 await signer.load()
@@ -92,34 +106,37 @@ class Submitter:
             for mined in await signer.mined(head):
                 await self._settle(signer, mined)
             await signer.push()
+            self._metrics.in_flight(self._chain.name, signer.address, signer.in_flight)
         await self._reopen_overdue()
         await self._send_ready()
-        return False
+        return len(self._inbox) > 0 and self._freest() is not None
 
     # --- sending -----------------------------------------------------------------------------
 
     async def _send_ready(self) -> None:
         signer = self._freest()
-        if signer is None or self._inbox.empty():
+        if signer is None or not len(self._inbox):
             return
-        items = self._drain(signer.room() * self._chain.settings.lane.batch_calls)
-        packs, failed = await self._packer.pack(items, signer.address)
-        await self._note_failures(failed)
-        if self._dry_run:
-            would = Wait(Reason.DRY_RUN, "simulated well; dry_run is on", recheck_s=300.0)
-            await self._wait([item for pack in packs for item in pack.items], would)
-            return
-        if not packs:
-            return
-        fees = await quote(self._chain)
-        for pack in packs:
-            await self._send(pack, fees)
-
-    def _drain(self, most: int) -> list[ReadyCall]:
-        items: list[ReadyCall] = []
-        while len(items) < most and not self._inbox.empty():
-            items.append(self._inbox.get_nowait())
-        return items
+        items = self._inbox.take(self._chain.settings.lane.batch_calls * TRANSACTIONS_PER_TICK)
+        unsent = {item.record.id: item for item in items}
+        try:
+            packs, failed = await self._packer.pack(items, signer.address)
+            if self._dry_run:
+                would = Wait(Reason.DRY_RUN, "simulated well; dry_run is on", recheck_s=300.0)
+                await self._wait([item for pack in packs for item in pack.items], would)
+            elif packs:
+                fees = await quote(self._chain)
+                for pack in packs:
+                    await self._send(pack, fees)
+                    for item in pack.items:
+                        unsent.pop(item.record.id, None)
+            await self._note_failures(failed)
+        except (LeaseLost, Fatal):
+            raise
+        except RelayerError as error:
+            again = Wait(Reason.SOURCE_UNREACHABLE, str(error)[:300], recheck_s=AGAIN_S)
+            await self._wait(list(unsent.values()), again)
+            raise
 
     def _freest(self) -> SignerLane | None:
         return max(
@@ -167,7 +184,7 @@ class Submitter:
                 continue
             balance = await self._chain.balance(candidate.address)
             self._metrics.balance(self._chain.name, candidate.address, balance)
-            if balance >= worst_cost:
+            if balance >= worst_cost + candidate.committed():
                 return candidate
         detail = f"needs up to {worst_cost} wei; no signer of the lane has it"
         await self._wait(items, Wait(Reason.INSUFFICIENT_BALANCE, detail, recheck_s=POOR_RECHECK_S))
@@ -181,7 +198,8 @@ class Submitter:
 
     async def _note_failure(self, failure: Failed) -> None:
         record = failure.item.record
-        if isinstance(failure.error, Transient):
+        if failure.error is not None and not isinstance(failure.error, CallReverted):
+            # the node's trouble, not the message's
             wait = Wait(Reason.SOURCE_UNREACHABLE, str(failure.error)[:300], recheck_s=5.0)
             await self._wait([failure.item], wait)
             return
@@ -274,24 +292,34 @@ class Submitter:
         self._log.info("transaction_mined", tx=tx, block=block, delivered=len(good), of=len(ids))
 
     def _delivered_by(self, receipt: Mapping[str, object]) -> set[MessageId]:
-        logs = parse_logs(self._chain.chain_id, receipt.get("logs"))
-        return {
-            fact.message_id
-            for adapter in self._adapters.values()
-            for fact in adapter.decode(logs)
-            if isinstance(fact, DeliverySeen)
-        }
+        """Ids that the receipt's logs say are delivered; what cannot be read is left to the
+        follower, which confirms it or has it reopened."""
+        delivered: set[MessageId] = set()
+        try:
+            logs = parse_logs(self._chain.chain_id, receipt.get("logs"))
+        except BadChainData as error:
+            self._log.error("receipt_unreadable", error=str(error)[:300])
+            return delivered
+        for adapter, source in self._sources:
+            try:
+                facts = adapter.decode(logs_of(source, logs))
+            except BadChainData as error:
+                self._log.error("receipt_unreadable", bridge=adapter.name, error=str(error)[:300])
+                continue
+            delivered |= {fact.message_id for fact in facts if isinstance(fact, DeliverySeen)}
+        return delivered
 
     async def _book_cost(self, receipt: Mapping[str, object], records: Sequence[Record]) -> None:
         """Share what the transaction cost over the routes of its messages."""
         gas = int(str(receipt["gasUsed"]), 16)
         price = int(str(receipt.get("effectiveGasPrice", "0x0")), 16)
+        data_fee = int(str(receipt.get("l1Fee") or "0x0"), 16)
         carried: dict[Route, int] = {}
         for record in records:
             carried[record.route] = carried.get(record.route, 0) + 1
         for route, count in carried.items():
             share = Gas(gas * count // len(records))
-            cost = Wei(share * price)
+            cost = Wei(share * price + data_fee * count // len(records))
             await self._store.add_cost(self._lease, route, wei=cost, gas=share)
             self._metrics.cost(route, share, cost)
 

@@ -51,7 +51,7 @@ class Tenure:
             pause_s = 0.0
             try:
                 await self._work_while_held(lease)
-            except (RelayerError, ExceptionGroup) as error:
+            except Exception as error:  # noqa: BLE001 - a bug here must not end the other chains
                 pause_s = self._report(error)
             finally:
                 self._on_change(False)

@@ -2,7 +2,7 @@
 check_lease()
 local at_work = {waiting = true, ready = true, submitted = true}
 local starts = {
-  wait = at_work,
+  wait = {waiting = true, ready = true},
   ready = {waiting = true, ready = true},
   refused = {waiting = true, ready = true, submitted = true, held = true},
   retry = at_work,
