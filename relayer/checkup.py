@@ -11,7 +11,7 @@ from relayer.chains import ChainClient
 from relayer.chains.signers import load_signer
 from relayer.errors import RelayerError
 from relayer.ops.views import Finding
-from relayer.settings import Settings
+from relayer.settings import ChainSettings, Settings
 from relayer.store import Store
 
 CLOCK_SLACK_S = 120.0
@@ -26,7 +26,7 @@ async def check_chain(name: str, settings: Settings) -> list[Finding]:
         await chain.start()
         findings = [Finding(subject, True, f"chain id {chain.chain_id} at every endpoint")]
         findings += await _finality(chain, subject)
-        findings.append(await _multicall(chain, subject))
+        findings.append(await _multicall(chain, settings.chains[name], subject))
         for place, one in enumerate(settings.chains[name].signers):
             where = f"{subject}.signers[{place}]"
             signer = load_signer(one, os.environ)
@@ -51,9 +51,9 @@ async def _finality(chain: ChainClient, subject: str) -> list[Finding]:
     return findings
 
 
-async def _multicall(chain: ChainClient, subject: str) -> Finding:
+async def _multicall(chain: ChainClient, settings: ChainSettings, subject: str) -> Finding:
     where = f"{subject}.multicall"
-    address = chain.settings.multicall
+    address = settings.multicall
     if address is None:
         return Finding(where, True, "none configured: one message per transaction")
     code = await chain.code(address)

@@ -19,8 +19,8 @@ from web3.types import RPCEndpoint, RPCResponse
 from relayer.chains.health import LONGEST_COOL_DOWN_S, EndpointHealth, Health, Pace
 from relayer.chains.redaction import Redactor
 from relayer.chains.refusals import RATE_LIMITED, refusal
-from relayer.chains.wire import parse_json
 from relayer.errors import EndpointDown, RangeTooWide, RelayerError
+from relayer.foreign_json import parse_json
 from relayer.settings import EndpointSettings
 
 Request: TypeAlias = tuple[str, Sequence[Any]]

@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import aiohttp
 
-from relayer.chains.wire import mapping, parse_json, quantity
+from relayer.chains.wire import mapping, quantity
 from relayer.errors import BadChainData, Transient
+from relayer.foreign_json import parse_json
 from relayer.message import BlockNumber
 
 MAX_NOTE_BYTES = 1024 * 1024

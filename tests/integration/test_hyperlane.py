@@ -94,10 +94,10 @@ async def open_scene(world: Devnet, stack: AsyncExitStack) -> Scene:
         stack.push_async_callback(clients[name].aclose)
         await clients[name].start()
     trees, clock = FakeTrees(SHAPE), FakeClock()
-    section = {k: v for k, v in settings.bridges[BRIDGE].items() if k != "protocol"}
+    bridge = {k: v for k, v in settings.bridges[BRIDGE].items() if k != "protocol"}
     adapter = HyperlaneAdapter(
         BridgeName(BRIDGE),
-        HyperlaneSettings.model_validate(section),
+        HyperlaneSettings.model_validate(bridge),
         FakeContext(clients, trees, clock),
     )
     stack.push_async_callback(adapter.aclose)

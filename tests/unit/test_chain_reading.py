@@ -23,7 +23,7 @@ from relayer.chains.multicall import (
 from relayer.chains.redaction import Redactor, shown_name, shown_names
 from relayer.chains.refusals import may_differ_elsewhere, refusal
 from relayer.chains.revert import describe_revert
-from relayer.chains.wire import MAX_DEPTH, octets, parse_json, printable, quantity
+from relayer.chains.wire import octets, printable, quantity
 from relayer.errors import (
     BadChainData,
     CallReverted,
@@ -32,6 +32,7 @@ from relayer.errors import (
     RpcRefused,
     StaleEndpoint,
 )
+from relayer.foreign_json import MAX_DEPTH, parse_json
 from relayer.keccak import keccak256
 from relayer.message import Address, BlockNumber, ChainId
 from tests.unit.chain_node import OUTBOX, TOPIC, header, log

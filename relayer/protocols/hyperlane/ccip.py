@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import socket
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from relayer.errors import BadChainData, EndpointDown
+from relayer.foreign_json import parse_json
 from relayer.message import Address
 from relayer.protocols.hyperlane.contracts import Lookup
 from relayer.protocols.hyperlane.settings import CcipSettings
@@ -166,7 +165,7 @@ def _is_literal(host: str) -> bool:
 
 def _answered(content: bytes) -> bytes:
     try:
-        found: Any = json.loads(content)
+        found = parse_json(content)
         text = found["data"]
         return bytes.fromhex(text.removeprefix("0x"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -7,7 +7,6 @@ Source: `rust/main/hyperlane-core/src/{types/checkpoint,traits/signing}.rs` and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from coincurve import PublicKey
 
 from relayer.errors import BadChainData
+from relayer.foreign_json import parse_json
 from relayer.keccak import keccak256
 from relayer.message import Address
 
@@ -102,7 +102,7 @@ def parse_checkpoint(raw: bytes) -> SignedCheckpoint:
     The signature is only brought to its canonical form here; `signer` says whose it is.
     """
     try:
-        found = json.loads(raw)
+        found = parse_json(raw)
     except (ValueError, RecursionError):
         raise BadChainData("not JSON") from None
     try:

@@ -469,6 +469,20 @@ async def test_aggregation_that_lacks_a_module(world: World) -> None:
     assert "ARB_L2_TO_L1" in step.detail
 
 
+@pytest.mark.parametrize(("threshold", "level"), [(1, 3), (2, 0)])
+async def test_gate_of_an_aggregation(world: World, threshold: int, level: int) -> None:
+    """Its level is the one that as many modules as its threshold have reached."""
+    world.multisig(OTHER_ISM, 1)
+    world.multisig(THIRD_ISM, 3)
+    world.aggregation(ISM, [THIRD_ISM, OTHER_ISM], threshold)
+    records = world.dispatch(5)
+    world.all_sign(0)
+    world.all_sign(3, signers=world.signers[:1])
+    wait = waiting(await world.step(records[4]), Reason.AWAITING_QUORUM)
+    assert wait.gate is not None
+    assert await world.adapter.levels([wait.gate]) == {wait.gate: level}
+
+
 async def test_routing_to_a_nested_ism(world: World) -> None:
     """Routing passes the metadata of its target through."""
     world.multisig(THIRD_ISM, 2, by_root=False)

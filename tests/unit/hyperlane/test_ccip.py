@@ -98,11 +98,13 @@ async def test_the_next_server_is_asked(gateway: Gateway, reader: CcipReader) ->
 async def test_redirects_and_errors_are_no_answer(
     gateway: Gateway, reader: CcipReader, status: int
 ) -> None:
-    """Redirects are refused, not followed."""
+    """Redirects are refused, not followed, by GET and by POST."""
     gateway.status = status
-    with pytest.raises(EndpointDown, match=f"status {status}"):
-        await reader.fetch(lookup(gateway.url + "/x"), ISM)
-    assert len(gateway.asked) == 1
+    for path in ("/x", "/{data}"):
+        gateway.asked.clear()
+        with pytest.raises(EndpointDown, match=f"status {status}"):
+            await reader.fetch(lookup(gateway.url + path), ISM)
+        assert len(gateway.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,29 @@
+"""Reads JSON that strangers wrote: RPC answers, validators' files, off-chain look-ups."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+MAX_DEPTH = 64
+"""Levels of nesting; no JSON-RPC answer has ten."""
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
+
+
+def parse_json(text: bytes) -> Any:
+    """Read foreign JSON; ValueError when it is not JSON or nests deeper than `MAX_DEPTH`.
+
+    The depth is bounded before parsing: py_ecc, which web3 imports, raises the recursion limit to
+    100 000, and the parser of the standard library then overflows the C stack of the process.
+    """
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+        brackets = _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS)
+        for _ in range(MAX_DEPTH):
+            if not brackets:
+                break
+            brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if brackets:
+            raise ValueError("nested too deeply, or not balanced")
+    return json.loads(text)
