@@ -253,8 +253,8 @@ async def backfill(
 ) -> int:
     """Read an inclusive block range again through the live code path; returns blocks read.
 
-    Takes the chain's follower lease, so a running follower pauses meanwhile; what is stored already
-    stays as it is, and the cursor does not move.
+    Needs the chain's follower lease, so it runs while no relayer follows the chain (`LeaseLost`
+    otherwise); what is stored already stays as it is, and the cursor does not move.
     """
     async with build(settings, attach=True) as parts:
         chain = parts.chains.get(chain_name)
