@@ -159,6 +159,7 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
                 on_listening=None if on_ready is None else lambda _port: on_ready(),
             )
         )
+        group.create_task(parts.store.guard())
         group.create_task(_refresh_gauges(parts))
         for chain in parts.chains.values():
             bells = parts.bells[chain.chain_id]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Literal
 from urllib.parse import quote
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -37,6 +38,7 @@ START_S = 60.0
 STOP_S = 20.0
 POLL_S = 0.02
 PING_S = 2.0
+GUARD_S = 0.5
 
 
 class EmbeddedRedis:
@@ -56,6 +58,7 @@ class EmbeddedRedis:
         self._binary = binary
         self._lock: IO[str] | None = None
         self._child: subprocess.Popen[bytes] | None = None
+        self._port: tuple[int, str] | None = None
         self._url = ""
 
     @property
@@ -88,6 +91,19 @@ class EmbeddedRedis:
         except BaseException:
             await self.aclose()
             raise
+
+    async def guard(self) -> None:
+        """Bring the server back whenever it dies under us, at the same place; never returns.
+
+        What it had written to its file is there again; `StoreUnavailable` when it cannot start.
+        """
+        while True:
+            await asyncio.sleep(GUARD_S)
+            child = self._child
+            if child is None or child.poll() is None:
+                continue
+            structlog.get_logger("relayer").error("embedded_redis_died", code=child.returncode)
+            await self._run_server()
 
     async def aclose(self) -> None:
         """Stop the server if we started it (its file is synced first) and free the directory."""
@@ -201,7 +217,9 @@ class EmbeddedRedis:
         if len(os.fsencode(place)) <= SOCKET_PATH_LIMIT:
             self._url = f"unix://{quote(str(place))}"
             return ["port 0", f"unixsocket {_quoted(place)}", "unixsocketperm 600"]
-        port, password = _free_port(), secrets.token_hex(24)
+        if self._port is None:
+            self._port = (_free_port(), secrets.token_hex(24))
+        port, password = self._port
         self._url = f"redis://:{password}@127.0.0.1:{port}/0"
         return ["bind 127.0.0.1", f"port {port}", f"requirepass {password}"]
 

@@ -91,6 +91,11 @@ class Store(Leases, Trees, Lane, Operator, Reading):
             raise
         return store
 
+    async def guard(self) -> None:
+        """Keep an embedded server of ours alive; returns at once when there is none."""
+        if self._embedded is not None:
+            await self._embedded.guard()
+
     async def aclose(self) -> None:
         """Close the connections, then stop the embedded server if it is ours."""
         try:

@@ -67,21 +67,40 @@ async def test_a_wiped_store_is_rebuilt_from_the_chain(
         await assert_exactly_once(world, [*sent, *more])
 
 
-async def test_redis_killed_under_the_relayer_loses_nothing(
+async def test_redis_killed_under_a_live_relayer_comes_back_and_loses_nothing(
     tmp_path: Path, relayer_on: RelayerOn
 ) -> None:
-    """The embedded server is killed in the middle; the relayer, started again, goes on."""
+    """The embedded server is killed in the middle; the running relayer restarts it and goes on."""
     plan, port = plan_with_port()
     async with Devnet(tmp_path / "world", plan) as world:
         relayer = relayer_on(world, port)
         await relayer.start()
         try:
-            sent = await world.traffic.spread(30)
+            sent = await world.traffic.spread(60)
             await _delivered_some(world, sent)
-            (pid_file,) = (world.directory / "data").rglob("*.pid")
+            pid_file = world.directory / "data" / "redis" / "redis.pid"
             os.kill(int(pid_file.read_text()), signal.SIGKILL)
-            await relayer.kill()
-            await relayer.start()
+            more = await world.traffic.spread(6, label="after")
+            await all_delivered(world, [*sent, *more])
+        finally:
+            code = await relayer.stop()
+        assert code == 0
+        await assert_exactly_once(world, [*sent, *more])
+
+
+async def test_sigterm_in_the_middle_of_a_burst_ends_in_time_and_resumes(
+    tmp_path: Path, relayer_on: RelayerOn
+) -> None:
+    """SIGTERM ends the process with code 0; the next start delivers what was left, once."""
+    plan, port = plan_with_port()
+    async with Devnet(tmp_path / "world", plan) as world:
+        relayer = relayer_on(world, port)
+        await relayer.start()
+        sent = await world.traffic.spread(60)
+        await _delivered_some(world, sent)
+        assert await relayer.stop() == 0
+        await relayer.start()
+        try:
             await all_delivered(world, sent)
         finally:
             await relayer.stop()
