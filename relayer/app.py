@@ -141,13 +141,16 @@ async def run(settings: Settings, *, on_ready: Callable[[], None] | None = None)
             await service
         log.info("stopping")
         service.cancel()
-        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
-                await service
+        _, stuck = await asyncio.wait({service}, timeout=DRAIN_S)
+    if stuck:
+        log.error("stop_timed_out", seconds=DRAIN_S)
+        os._exit(1)  # the store is closed; what a stuck task holds is in Redis
     log.info("stopped")
 
 
 async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | None) -> None:
+    signers = {chain.chain_id: _signers(chain) for chain in parts.chains.values()}
+    listening = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(
             serve(
@@ -156,9 +159,12 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
                 parts.metrics,
                 _readiness(parts),
                 version=__version__,
-                on_listening=None if on_ready is None else lambda _port: on_ready(),
+                on_listening=lambda _port: listening.set(),
             )
         )
+        await listening.wait()  # a taken port must end us before we hold any lease
+        if on_ready is not None:
+            on_ready()
         group.create_task(parts.store.guard())
         group.create_task(_refresh_gauges(parts))
         for chain in parts.chains.values():
@@ -167,14 +173,20 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
             poll_s = chain.settings.poll_s
             follow = partial(run_follower, parts.engine, chain, bells, poll_s=poll_s)
             group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
-            signers = _signers(chain)
-            if signers:
-                lane = partial(run_lane, parts.engine, chain, signers, bells, poll_s=poll_s)
+            if signers[chain.chain_id]:
+                own = signers[chain.chain_id]
+                lane = partial(run_lane, parts.engine, chain, own, bells, poll_s=poll_s)
                 group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
 
 
 def _signers(chain: ChainClient) -> list[Signer]:
-    return [load_signer(one, os.environ) for one in chain.settings.signers]
+    found: list[Signer] = []
+    for place, one in enumerate(chain.settings.signers):
+        try:
+            found.append(load_signer(one, os.environ))
+        except ConfigInvalid as error:
+            raise ConfigInvalid(f"chains.{chain.name}.signers[{place}]: {error}") from None
+    return found
 
 
 def _tenure(parts: Parts, chain: ChainClient, role: Role, owner: str, work) -> Tenure:  # type: ignore[no-untyped-def]

@@ -18,6 +18,16 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 30.0
 
 
+def stop_if_cancelled() -> None:
+    """Raise a cancellation that something awaited has swallowed.
+
+    On Python 3.11 `asyncio.wait_for` drops one that arrives with its result, and libraries use it.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Agent(Protocol):
     """One endless worker, told apart by `name`."""
 
@@ -42,7 +52,8 @@ class Bell:
     async def wait(self, at_most_s: float) -> None:
         """Return at the next ring or after `at_most_s` seconds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), at_most_s)
+            async with asyncio.timeout(at_most_s):
+                await self._event.wait()
         self._event.clear()
 
 
@@ -51,6 +62,7 @@ async def run_agent(agent: Agent, bell: Bell, *, idle_s: float) -> None:
     log = structlog.get_logger("relayer").bind(agent=agent.name)
     failures = 0
     while True:
+        stop_if_cancelled()
         try:
             busy = await agent.tick()
             failures = 0

@@ -16,7 +16,7 @@ from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.policy import Policy
 from relayer.store import Lease, Store
 
-VISIBILITY_S = 60.0
+VISIBILITY_S = 15.0
 """A claimed message comes back by itself after this long, should we die with it in hand."""
 SICK_RECHECK_S = 10.0
 BELIEVED_AFTER = 2

@@ -10,6 +10,7 @@ import structlog
 
 from relayer.errors import Fatal, LeaseLost, RelayerError, Transient
 from relayer.message import ChainId
+from relayer.pipeline.loop import stop_if_cancelled
 from relayer.store import Lease, Role, Store
 
 RENEWALS_PER_LEASE = 3
@@ -42,6 +43,7 @@ class Tenure:
     async def run(self) -> None:
         """Hold and work until cancelled; a lost lease or a sick store only starts it over."""
         while True:
+            stop_if_cancelled()
             lease = await self._acquire()
             if lease is None:
                 await asyncio.sleep(self._beat_s / 2)
@@ -80,6 +82,7 @@ class Tenure:
         work = asyncio.ensure_future(self._work(lease))
         try:
             while True:
+                stop_if_cancelled()
                 done, _ = await asyncio.wait({work}, timeout=self._beat_s)
                 if done:
                     await work

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
+import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +108,21 @@ async def test_sigterm_in_the_middle_of_a_burst_ends_in_time_and_resumes(
         finally:
             await relayer.stop()
         await assert_exactly_once(world, sent)
+
+
+async def test_a_taken_port_ends_the_start_with_the_words_that_help(
+    tmp_path: Path, relayer_on: RelayerOn
+) -> None:
+    """No half-alive relayer without HTTP: one line that names the port, and exit code 2."""
+    plan, port = plan_with_port()
+    async with Devnet(tmp_path / "world", plan) as world:
+        with socket.socket() as squatter:
+            squatter.bind(("127.0.0.1", port))
+            squatter.listen()
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "relayer", "--config", str(world.config_path), "run"),
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, words = await asyncio.wait_for(process.communicate(), 40)
+        assert process.returncode == 2
+        assert f"cannot listen on 127.0.0.1:{port}" in words.decode()
