@@ -300,6 +300,8 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         raw = yaml.load(_read_text(path, "the configuration"), Loader=_PlainLoader)  # noqa: S506
     except yaml.YAMLError as bad:
         raise ConfigInvalid(f"{path}: not YAML: {_where_in_yaml(bad)}") from None
+    except (RecursionError, TypeError, ValueError) as bad:
+        raise ConfigInvalid(f"{path}: not a plain YAML mapping: {str(bad)[:200]}") from None
     if not isinstance(raw, dict):
         raise ConfigInvalid(f"{path}: must be a mapping with the key `chains`")
     return parse_section(Settings, _read_secret_files(_expand(raw, "", environ)), str(path))

@@ -308,3 +308,14 @@ def test_signer_settings_hold_places_not_keys() -> None:
 def test_example_is_plain_yaml() -> None:
     """Standard YAML tools read it too."""
     assert isinstance(yaml.safe_load(EXAMPLE.read_text()), dict)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 20_000, "? [a]\n: 3\n", "chains: " + "9" * 5000], ids=["deep", "key", "digits"]
+)
+def test_yaml_that_breaks_the_parser_is_a_config_error(tmp_path: Path, text: str) -> None:
+    """Whatever the file holds, the answer names it and is never a traceback."""
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigInvalid, match=r"broken\.yaml"):
+        load_settings(path, {})
