@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from relayer.devnet.anvil import free_port
 from relayer.devnet.ledger import Delivery, read_ledger
-from relayer.devnet.service import RelayerProcess, free_port
+from relayer.devnet.service import RelayerProcess
 from relayer.devnet.traffic import Sent
 from relayer.devnet.world import Devnet, WorldPlan
 

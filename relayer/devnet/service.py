@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,6 @@ from relayer.errors import EndpointDown
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 35.0
 """What we promise to an orchestrator: SIGTERM ends us within this."""
-
-
-def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RelayerProcess:

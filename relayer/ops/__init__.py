@@ -1,1 +1,1 @@
-"""TODO."""
+"""What operators see: logs, metrics, HTTP, and records in words."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -29,7 +29,6 @@ class Auditor:
         forest: Forest,
         follower: Follower,
         metrics: Metrics,
-        alarm: Callable[[str], None] | None = None,
     ) -> None:
         self._chain = chain
         self._adapters = adapters
@@ -43,7 +42,6 @@ class Auditor:
             )
             for adapter in adapters
         }
-        self._alarm = alarm
         self._log = structlog.get_logger("relayer").bind(agent=self.name)
 
     @property
@@ -78,8 +76,7 @@ class Auditor:
                 "root_mismatch", tree=truth.tree, size=truth.size, stored=root.hex(),
                 chain=truth.root.hex(),
             )  # fmt: skip
-            if self._alarm is not None:
-                self._alarm(truth.tree)
+            self._metrics.audit_mismatch(truth.tree)
 
     async def _heal(self, adapter: Adapter, truth: TreeTruth) -> None:
         """Read backwards from the audited block until the tree is whole again."""

@@ -125,11 +125,7 @@ class Submitter:
                 would = Wait(Reason.DRY_RUN, "simulated well; dry_run is on", recheck_s=300.0)
                 await self._wait([item for pack in packs for item in pack.items], would)
             elif packs:
-                fees = await quote(self._chain)
-                for pack in packs:
-                    await self._send(pack, fees)
-                    for item in pack.items:
-                        unsent.pop(item.record.id, None)
+                await self._send_packs(packs, unsent)
             await self._note_failures(failed)
         except (LeaseLost, Fatal):
             raise
@@ -137,6 +133,14 @@ class Submitter:
             again = Wait(Reason.SOURCE_UNREACHABLE, str(error)[:300], recheck_s=AGAIN_S)
             await self._wait(list(unsent.values()), again)
             raise
+
+    async def _send_packs(self, packs: Sequence[Pack], unsent: dict[MessageId, ReadyCall]) -> None:
+        """Send each pack, taking its messages out of `unsent` as it goes."""
+        fees = await quote(self._chain)
+        for pack in packs:
+            await self._send(pack, fees)
+            for item in pack.items:
+                unsent.pop(item.record.id, None)
 
     def _freest(self) -> SignerLane | None:
         return max(

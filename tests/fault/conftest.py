@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from relayer.devnet.anvil import free_port
 from relayer.devnet.ledger import read_ledger, wasted_calls
-from relayer.devnet.service import RelayerProcess, free_port
+from relayer.devnet.service import RelayerProcess
 from relayer.devnet.traffic import Sent
 from relayer.devnet.world import Devnet, WorldPlan
 

@@ -27,6 +27,11 @@ async def test_facts_of_replaced_blocks_are_undone_and_the_new_chain_is_followed
         relayer = relayer_on(world, port)
         await relayer.start()
         try:
+
+            async def stands_on_a_block() -> bool:
+                return await relayer.metric("relayer_chain_cursor_block", chain="alpha") > 0
+
+            await until(stands_on_a_block)  # a block below the replaced ones is remembered
             await alpha.mine(REPLACED_BLOCKS)
             lost = [
                 await world.traffic.dispatch("alpha", "beta", body=b"lost %d" % turn)

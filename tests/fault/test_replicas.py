@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from relayer.devnet.service import RelayerProcess, free_port
+from relayer.devnet.anvil import free_port
+from relayer.devnet.service import RelayerProcess
 from relayer.devnet.world import Devnet
 from relayer.store import EmbeddedRedis
 from tests.fault.conftest import all_delivered, assert_exactly_once, plan_with_port, until

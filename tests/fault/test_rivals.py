@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from relayer.devnet.service import RelayerProcess, free_port
+from relayer.devnet.anvil import free_port
+from relayer.devnet.service import RelayerProcess
 from relayer.devnet.traffic import Sent
 from relayer.devnet.world import Devnet
 from tests.fault.conftest import all_delivered, until
