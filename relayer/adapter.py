@@ -27,6 +27,7 @@ from relayer.message import (
     MessageId,
     Reason,
     Record,
+    RootSeen,
     Route,
     Timestamp,
     TreeId,
@@ -168,6 +169,18 @@ class TreeReader(Protocol):
         ...
 
 
+class RootReader(Protocol):
+    """Roots that a destination accepted in blocks we hold final (`RootSeen` facts)."""
+
+    async def best_root(self, chain: ChainId, gate: Gate) -> RootSeen | None:
+        """The root of the highest level accepted on `chain`; None when there is none."""
+        ...
+
+    async def root_at(self, chain: ChainId, gate: Gate, level: int) -> RootSeen | None:
+        """The accepted root of the lowest level that is at least `level`."""
+        ...
+
+
 # --- what an adapter says --------------------------------------------------------------------
 
 
@@ -210,6 +223,8 @@ class Call:
     to: Address
     data: bytes
     value: Wei = Wei(0)
+    income: Wei = Wei(0)
+    """What the inbox pays whoever makes this call, in the destination's native units."""
     gas_floor: Gas = Gas(0)
     """Send at least this much gas, whatever the estimate says."""
     access_list: tuple[tuple[Address, tuple[bytes, ...]], ...] = ()
@@ -341,6 +356,9 @@ class AdapterContext(Protocol):
 
     @property
     def trees(self) -> TreeReader: ...
+
+    @property
+    def roots(self) -> RootReader: ...
 
     @property
     def now(self) -> Callable[[], Timestamp]: ...

@@ -50,6 +50,7 @@ class Context:
 
     chains: Mapping[str, ChainReader]
     trees: Forest
+    roots: Store
     now: Callable[[], Timestamp]
 
 
@@ -88,7 +89,7 @@ async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Pa
             chains[name] = chain
         await asyncio.gather(*(chain.start() for chain in chains.values()))
         forest = Forest(store, ())
-        adapters = _adapters(settings, Context(chains=chains, trees=forest, now=now))
+        adapters = _adapters(settings, Context(chains=chains, trees=forest, roots=store, now=now))
         for adapter in adapters.values():
             stack.push_async_callback(adapter.aclose)
             for spec in adapter.trees():

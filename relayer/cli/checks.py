@@ -12,11 +12,28 @@ import click
 from rich.table import Table
 
 from relayer import __version__, protocols
-from relayer.adapter import Adapter, ChainReader, Header, Log, TreeReader, View, ViewResult
+from relayer.adapter import (
+    Adapter,
+    ChainReader,
+    Header,
+    Log,
+    RootReader,
+    TreeReader,
+    View,
+    ViewResult,
+)
 from relayer.cli.invocation import FAILURE, OK, USAGE, Invocation, common, with_invocation
 from relayer.cli.invocation import table as table_of
 from relayer.errors import EndpointDown, RelayerError
-from relayer.message import BlockNumber, BridgeName, ChainId, Timestamp, TreeId
+from relayer.message import (
+    BlockNumber,
+    BridgeName,
+    ChainId,
+    Gate,
+    RootSeen,
+    Timestamp,
+    TreeId,
+)
 from relayer.ops.views import Finding, finding_view
 from relayer.settings import Settings, json_schema, parse_section
 
@@ -176,6 +193,10 @@ class _Offline:
     def trees(self) -> TreeReader:
         return _NoTrees()
 
+    @property
+    def roots(self) -> RootReader:
+        return _NoRoots()
+
     def now(self) -> Timestamp:
         return Timestamp(0.0)
 
@@ -206,6 +227,16 @@ class _SilentChain:
 
     def _silence(self) -> EndpointDown:
         return EndpointDown(self.name, "not asked: this command works offline")
+
+
+class _NoRoots:
+    """Roots that nobody stored."""
+
+    async def best_root(self, chain: ChainId, gate: Gate) -> RootSeen | None:
+        return None
+
+    async def root_at(self, chain: ChainId, gate: Gate, level: int) -> RootSeen | None:
+        return None
 
 
 class _NoTrees:

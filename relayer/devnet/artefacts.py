@@ -1,7 +1,7 @@
 """Reads bytecode and ABI of the real contracts out of the npm packages that publish them.
 
-Hyperlane's package holds them as JavaScript literals in typechain factories; Multicall3 is a
-constant of viem. Nothing of those packages is run.
+Three kinds of packages: JavaScript literals in typechain factories, JSON of hardhat, and Solidity
+sources (see `solidity.py`). Multicall3 is a constant of viem. Nothing of those packages is run.
 """
 
 from __future__ import annotations
@@ -51,21 +51,34 @@ def node_modules() -> list[Path]:
     return [place / "node_modules" for place in dict.fromkeys(places)]
 
 
-@lru_cache(maxsize=64)
 def load(path: str) -> Artefact:
     """Read a contract by its path below Hyperlane's factories, such as `hooks/MerkleTreeHook`."""
-    source = _source(FACTORIES / f"{path}__factory.js")
+    return load_factory(FACTORIES / f"{path}__factory.js")
+
+
+@lru_cache(maxsize=64)
+def load_factory(path: Path) -> Artefact:
+    """Read a typechain factory, by its path below `node_modules`."""
+    source = read_package_file(path)
     bytecode, abi = _BYTECODE.search(source), _ABI.search(source)
     if bytecode is None or abi is None:
         raise ConfigInvalid(f"no bytecode and ABI in {path}: not the pinned package version?")
     literal = _LAST_COMMA.sub(r"\1", _BARE_KEY.sub(r'\1"\2":', abi[1]))
-    name = path.rpartition("/")[2]
+    name = path.name.removesuffix("__factory.js")
     return Artefact(name, bytes.fromhex(bytecode[1][2:]), tuple(json.loads(literal)))
+
+
+@lru_cache(maxsize=64)
+def load_json(path: Path) -> Artefact:
+    """Read a hardhat artefact, by its path below `node_modules`."""
+    found = json.loads(read_package_file(path))
+    code = bytes.fromhex(found["bytecode"][2:])
+    return Artefact(str(found["contractName"]), code, tuple(found["abi"]))
 
 
 def multicall3_creation() -> bytes:
     """Creation code of Multicall3; it takes no arguments and returns the code to install."""
-    found = _MULTICALL.search(_source(VIEM_CONSTANTS))
+    found = _MULTICALL.search(read_package_file(VIEM_CONSTANTS))
     if found is None:
         raise ConfigInvalid(f"no Multicall3 in {VIEM_CONSTANTS}: not the pinned package version?")
     return bytes.fromhex(found[1][2:])
@@ -100,7 +113,8 @@ def _argument_types(signature: str) -> list[str]:
     return [part.to_type_str() for part in arguments.components]
 
 
-def _source(path: Path) -> str:
+def read_package_file(path: Path) -> str:
+    """The text of a file below `node_modules`; `ConfigInvalid` when nobody installed it."""
     for root in node_modules():
         file = root / path
         if file.is_file():

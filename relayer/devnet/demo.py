@@ -11,7 +11,7 @@ import json
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from relayer.devnet.anvil import free_port
-from relayer.devnet.ledger import Delivery, read_ledger
+from relayer.devnet.ground import Delivery, Sent
 from relayer.devnet.service import RelayerProcess
-from relayer.devnet.traffic import Sent
 from relayer.devnet.world import Devnet, WorldPlan
+from relayer.message import MessageId
 
 REPORT = Path("build/demo.json")
 LOG = Path("build/demo-relayer.log")
@@ -110,7 +110,7 @@ async def _report(
     requests: float,
     console: Console,
 ) -> dict[str, Any]:
-    ledger = await read_ledger(world, sent)
+    ledger = await world.hyperlane.deliveries(sent)
     rows = [_row(route, group, ledger) for route, group in sorted(_by_route(sent).items())]
     latencies = [one.latency_s for one in ledger.values() if one.count]
     delivered = sum(1 for one in ledger.values() if one.count)
@@ -155,7 +155,7 @@ def _by_route(sent: Sequence[Sent]) -> dict[str, list[Sent]]:
     return groups
 
 
-def _row(route: str, group: Sequence[Sent], ledger: dict[str, Delivery]) -> RouteRow:
+def _row(route: str, group: Sequence[Sent], ledger: Mapping[MessageId, Delivery]) -> RouteRow:
     found = [ledger[one.id] for one in group if ledger[one.id].count]
     latencies = [one.latency_s for one in found]
     gas = sum(one.gas for one in found) / max(1, len(found))

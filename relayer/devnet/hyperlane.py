@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from relayer.devnet.accounts import DEPLOYER, Account
-from relayer.devnet.artefacts import decode_result, encode_call, load, multicall3_creation
+from relayer.devnet.artefacts import decode_result, encode_call, load
 from relayer.devnet.deployer import Deployer
+from relayer.devnet.multicall import eth_call
 from relayer.devnet.rpc import NodeRpc
 from relayer.message import Address
 
-MULTICALL3 = Address("0xca11bde05977b3631167028862be2a173976ca11")
 RATE_ONE = 10**10
 """Scale of the gas oracle's exchange rate."""
 OVERHEAD_GAS = 75_000
@@ -68,9 +68,8 @@ class HyperlaneChain:
 async def deploy_hyperlane(
     rpc: NodeRpc, plan: HyperlanePlan, *, owner: Account = DEPLOYER
 ) -> HyperlaneChain:
-    """Put Multicall3 and all of Hyperlane on a chain; takes a few blocks, mined at once."""
+    """Put all of Hyperlane on a chain; takes a few blocks, mined at once."""
     start_block = int(await rpc.call("eth_blockNumber"), 16)
-    await install_multicall3(rpc)
     deployer = await Deployer.open(rpc, owner)
     chain, factory = _create_all(deployer, plan, start_block)
     await deployer.flush()
@@ -94,18 +93,6 @@ async def deploy_aggregation(
     view = encode_call("getAddress(address[],uint8)", arguments)
     answer = await eth_call(deployer.rpc, factory, view)
     return Address(str(decode_result(["address"], answer)[0]))
-
-
-async def install_multicall3(rpc: NodeRpc) -> None:
-    """Put Multicall3 where every public chain has it (anvil does not)."""
-    runtime = await rpc.call("eth_call", {"data": "0x" + multicall3_creation().hex()}, "latest")
-    await rpc.call("anvil_setCode", MULTICALL3, runtime)
-
-
-async def eth_call(rpc: NodeRpc, to: str, call_data: bytes, block: str = "latest") -> bytes:
-    """Answer one view."""
-    answer = await rpc.call("eth_call", {"to": to, "data": "0x" + call_data.hex()}, block)
-    return bytes.fromhex(answer[2:])
 
 
 def _create_all(

@@ -14,7 +14,9 @@ from typing import Any
 from relayer.devnet.accounts import SENDERS, Account
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
-from relayer.devnet.hyperlane import HyperlaneChain, eth_call
+from relayer.devnet.ground import Sent
+from relayer.devnet.hyperlane import HyperlaneChain
+from relayer.devnet.multicall import eth_call
 from relayer.devnet.rpc import NodeRpc
 from relayer.errors import CallReverted
 from relayer.keccak import keccak256
@@ -34,18 +36,6 @@ class Site:
     chain_id: int
     rpc: NodeRpc
     hyperlane: HyperlaneChain
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One dispatched message."""
-
-    id: MessageId
-    origin: str
-    destination: str
-    block: int
-    """Of the origin."""
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

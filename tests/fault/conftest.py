@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from relayer.devnet.anvil import free_port
-from relayer.devnet.ledger import read_ledger, wasted_calls
+from relayer.devnet.ground import Sent
+from relayer.devnet.ledger import wasted_calls
 from relayer.devnet.service import RelayerProcess
-from relayer.devnet.traffic import Sent
 from relayer.devnet.world import Devnet, WorldPlan
 
 
@@ -33,10 +33,13 @@ async def all_delivered(world: Devnet, sent: Sequence[Sent], *, within_s: float 
 
 async def assert_exactly_once(world: Devnet, sent: Sequence[Sent]) -> None:
     """Every message has one delivery, its body arrived, and no transaction of ours was wasted."""
-    ledger = await read_ledger(world, sent)
+    ledger = await world.hyperlane.deliveries(sent)
     assert {one.id: ledger[one.id].count for one in sent} == {one.id: 1 for one in sent}
     assert all(ledger[one.id].body_arrived for one in sent)
-    assert await wasted_calls(world) == 0
+    assert (
+        await wasted_calls([site.rpc for site in world.sites.values()], world.hyperlane.outcomes)
+        == 0
+    )
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ async def test_facts_of_replaced_blocks_are_undone_and_the_new_chain_is_followed
     """Messages of replaced blocks are orphaned, the tree is cut, later messages are delivered."""
     plan, port = plan_with_port()
     async with Devnet(tmp_path / "world", plan) as world:
-        await world.pause_validators()
+        await world.pause_operators()
         alpha = world.nodes["alpha"]
         relayer = relayer_on(world, port)
         await relayer.start()
@@ -53,7 +53,7 @@ async def test_facts_of_replaced_blocks_are_undone_and_the_new_chain_is_followed
             await alpha.rpc.call("anvil_reorg", REPLACED_BLOCKS, [])
             await until(orphaned)
             assert await relayer.metric("relayer_reorgs_total", chain="alpha") == 1
-            world.resume_validators()
+            world.resume_operators()
             kept = await world.traffic.spread(6, label="kept")
             await all_delivered(world, kept)
             assert len(await world.traffic.undelivered(lost)) == len(lost)

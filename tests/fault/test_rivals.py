@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from relayer.devnet.anvil import free_port
+from relayer.devnet.ground import Sent
 from relayer.devnet.service import RelayerProcess
-from relayer.devnet.traffic import Sent
 from relayer.devnet.world import Devnet
 from tests.fault.conftest import all_delivered, until
 

@@ -32,7 +32,7 @@ async def make_world(tmp_path: Path) -> AsyncIterator[MakeWorld]:
 async def still_world(make_world: MakeWorld) -> Devnet:
     """Three chains on which nothing moves by itself: a block a transaction, signing on demand."""
     world = await make_world(WorldPlan(block_time_s=None))
-    await world.pause_validators()
+    await world.pause_operators()
     return world
 
 

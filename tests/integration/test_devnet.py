@@ -18,7 +18,8 @@ from relayer.devnet.anvil import Anvil, AnvilOptions
 from relayer.devnet.artefacts import decode_result, encode_call
 from relayer.devnet.deployer import Deployer
 from relayer.devnet.frontier import DEPTH, ZEROS, Frontier
-from relayer.devnet.hyperlane import MULTICALL3, eth_call, install_multicall3
+from relayer.devnet.ground import Sent
+from relayer.devnet.multicall import MULTICALL3, eth_call, install_multicall3
 from relayer.devnet.recipients import (
     GAS_BURNER,
     MEGABYTE,
@@ -28,7 +29,7 @@ from relayer.devnet.recipients import (
     SWITCHED,
     Recipient,
 )
-from relayer.devnet.traffic import Sent, Site
+from relayer.devnet.traffic import Site
 from relayer.devnet.validators import Fault, ValidatorSet
 from relayer.devnet.world import Devnet, WorldPlan
 from relayer.errors import CallReverted, RpcRefused
@@ -139,7 +140,7 @@ async def test_delivery_by_hand(still_world: Devnet, destination: str) -> None:
 async def test_faulty_validator(make_world: MakeWorld, fault: Fault) -> None:
     """Each fault shows in the faulty validator's files alone."""
     world = await make_world(WorldPlan(block_time_s=None, faults={1: fault}))
-    await world.pause_validators()
+    await world.pause_operators()
     await world.traffic.spread(6)
     await world.validators["alpha"].tick()
     honest, faulty, _ = world.validators["alpha"].validators

@@ -86,7 +86,7 @@ def calls_of(steps: Mapping[MessageId, Step]) -> dict[MessageId, Call]:
 
 
 async def open_scene(world: Devnet, stack: AsyncExitStack) -> Scene:
-    await world.pause_validators()
+    await world.pause_operators()
     settings = load_settings(world.config_path, {})
     clients: dict[str, ChainClient] = {}
     for name, section in settings.chains.items():

@@ -9,7 +9,7 @@ from relayer.devnet.accounts import DEPLOYER
 from relayer.devnet.anvil import Anvil
 from relayer.devnet.artefacts import encode_call, load
 from relayer.devnet.deployer import Deployer
-from relayer.devnet.hyperlane import eth_call
+from relayer.devnet.multicall import eth_call
 from relayer.keccak import keccak256
 from relayer.trees import append_only
 
