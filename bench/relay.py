@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from relayer.devnet.demo import demonstrate
+from relayer.devnet.demo import DemoPlan, demonstrate
 
 MESSAGES = 1200
 
@@ -17,6 +17,6 @@ async def measure(log: Path) -> dict[str, Any]:
     """The demo's own report for a larger burst; the relayer's log goes to `log`."""
     console = Console(quiet=True)
     with tempfile.TemporaryDirectory(prefix="relayer-bench-") as directory:
-        report = await demonstrate(Path(directory), log, MESSAGES, keep=False, console=console)
+        report = await demonstrate(Path(directory), log, DemoPlan(messages=MESSAGES), console)
     del report["routes"]
     return report

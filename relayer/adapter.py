@@ -181,6 +181,18 @@ class RootReader(Protocol):
         ...
 
 
+class ProofKeeper(Protocol):
+    """Keeps proofs that a node serves only for a while; a memory, never the truth."""
+
+    async def keep_proofs(self, chain: ChainId, proofs: Mapping[str, bytes]) -> None:
+        """Keep proofs by name for weeks, under the origin or destination chain they belong to."""
+        ...
+
+    async def kept_proofs(self, chain: ChainId, names: Sequence[str]) -> dict[str, bytes]:
+        """Those of `names` that are kept; whoever uses one verifies it again."""
+        ...
+
+
 # --- what an adapter says --------------------------------------------------------------------
 
 
@@ -338,7 +350,10 @@ class Adapter(Protocol):
         ...
 
     async def truth(self) -> Sequence[TreeTruth]:
-        """The chain's own leaf count and root of each tree at a final block, for the auditor."""
+        """The chain's own leaf count and root of each tree at a final block, for the auditor.
+
+        A tree whose origin does not answer is left out: the others are audited all the same.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -359,6 +374,9 @@ class AdapterContext(Protocol):
 
     @property
     def roots(self) -> RootReader: ...
+
+    @property
+    def proofs(self) -> ProofKeeper: ...
 
     @property
     def now(self) -> Callable[[], Timestamp]: ...

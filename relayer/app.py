@@ -20,23 +20,24 @@ from relayer.adapter import Adapter, ChainReader, Step
 from relayer.chains import ChainClient
 from relayer.chains.signers import Signer, load_signer
 from relayer.checkup import check_chain, check_code, check_protocols, check_store
-from relayer.errors import ConfigInvalid, LeaseLost, RelayerError, UnknownRecord
+from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp
-from relayer.ops.http import serve
+from relayer.ops.http import Health, Readiness, serve
 from relayer.ops.metrics import Metrics
+from relayer.ops.pulse import ask_store
 from relayer.ops.views import Finding
-from relayer.pipeline.follower import Follower, destinations
+from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
-from relayer.pipeline.lane import ChainBells, Engine, run_follower, run_lane
+from relayer.pipeline.lane import ChainBells, Engine, make_follower, run_follower, run_lane
 from relayer.pipeline.loop import Bell
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.tenure import Tenure
 from relayer.settings import Settings, parse_section
-from relayer.store import Lease, Role, Store
+from relayer.store import Lease, Rescan, Role, Store
 
 DRAIN_S = 30.0
 GAUGES_EVERY_S = 2.0
-LEASE_TRIES = 30
+WATCH_EVERY_S = 0.5
 
 
 def now() -> Timestamp:
@@ -51,6 +52,7 @@ class Context:
     chains: Mapping[str, ChainReader]
     trees: Forest
     roots: Store
+    proofs: Store
     now: Callable[[], Timestamp]
 
 
@@ -89,7 +91,9 @@ async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Pa
             chains[name] = chain
         await asyncio.gather(*(chain.start() for chain in chains.values()))
         forest = Forest(store, ())
-        adapters = _adapters(settings, Context(chains=chains, trees=forest, roots=store, now=now))
+        adapters = _adapters(
+            settings, Context(chains=chains, trees=forest, roots=store, proofs=store, now=now)
+        )
         for adapter in adapters.values():
             stack.push_async_callback(adapter.aclose)
             for spec in adapter.trees():
@@ -158,7 +162,7 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
                 parts.settings.http,
                 parts.store,
                 parts.metrics,
-                _readiness(parts),
+                partial(_readiness, parts),
                 version=__version__,
                 on_listening=lambda _port: listening.set(),
             )
@@ -222,6 +226,7 @@ async def _refresh_gauges(parts: Parts) -> None:
             signers=[signer.address for signer in _signers(chain)],
         )
     while True:
+        await ask_store(store, metrics)
         with contextlib.suppress(RelayerError):
             metrics.messages(await store.counts())
             for chain in parts.chains.values():
@@ -236,14 +241,14 @@ async def _refresh_gauges(parts: Parts) -> None:
         await asyncio.sleep(GAUGES_EVERY_S)
 
 
-def _readiness(parts: Parts) -> Callable[[], Mapping[str, bool]]:
-    def ready() -> Mapping[str, bool]:
-        return {
-            name: any(endpoint.healthy for endpoint in chain.health())
-            for name, chain in parts.chains.items()
-        }
-
-    return ready
+async def _readiness(parts: Parts) -> Health:
+    chains = {
+        name: Readiness(True)
+        if any(endpoint.healthy for endpoint in chain.health())
+        else Readiness(False, "no endpoint answers")
+        for name, chain in parts.chains.items()
+    }
+    return Health(await ask_store(parts.store, parts.metrics), chains)
 
 
 async def prove(settings: Settings, message_id: MessageId) -> Step:
@@ -265,10 +270,10 @@ async def backfill(
     last: BlockNumber,
     progress: Callable[[int, int], None],
 ) -> int:
-    """Read an inclusive block range again through the live code path; returns blocks read.
+    """Have an inclusive block range read again through the live code path; returns its blocks.
 
-    Needs the chain's follower lease, so it runs while no relayer follows the chain (`LeaseLost`
-    otherwise); what is stored already stays as it is, and the cursor does not move.
+    A running relayer does it when there is one, else we do; when we are cut off, it stays asked
+    for. What is stored already stays as it is, and the cursor does not move.
     """
     async with build(settings, attach=True) as parts:
         chain = parts.chains.get(chain_name)
@@ -280,53 +285,34 @@ async def backfill(
                 f"--to {last} is not final yet: the newest final block of {chain_name} is"
                 f" {final.number}"
             )
-        owner = f"backfill:{socket.gethostname()}:{os.getpid()}"
-        lease = await _wait_for_lease(parts.store, chain.chain_id, owner, settings.redis.lease_s)
-        try:
-            return await _read_again(parts, chain, lease, first, last, progress)
-        finally:
-            await parts.store.release_lease(lease)
+        await parts.store.ask_rescan(chain.chain_id, first, last)
+        await _see_through(parts, chain, Rescan(first, last, first), progress)
+    return last - first + 1
 
 
-async def _wait_for_lease(store: Store, chain: ChainId, owner: str, lease_s: float) -> Lease:
-    for _ in range(LEASE_TRIES):
-        lease = await store.acquire(chain, Role.FOLLOWER, owner)
+async def _see_through(
+    parts: Parts, chain: ChainClient, asked: Rescan, progress: Callable[[int, int], None]
+) -> None:
+    """Watch a range being read again; do it ourselves whenever nobody follows the chain."""
+    owner = f"backfill:{socket.gethostname()}:{os.getpid()}"
+    lease: Lease | None = None
+    total = asked.last - asked.first + 1
+    try:
+        while True:
+            found = await parts.store.rescans(chain.chain_id)
+            left = next((one for one in found if one.name == asked.name), None)
+            progress(total if left is None else left.at - asked.first, total)
+            if left is None:
+                return
+            if lease is None or not await parts.store.renew(lease):
+                lease = await parts.store.acquire(chain.chain_id, Role.FOLLOWER, owner)
+            if lease is None:
+                await asyncio.sleep(WATCH_EVERY_S)
+            else:
+                await make_follower(parts.engine, chain, lease).rescan(asked.last)
+    finally:
         if lease is not None:
-            return lease
-        await asyncio.sleep(lease_s / 10)
-    raise LeaseLost(
-        f"the follower lease of chain {chain} is held by a running relayer;"
-        " stop it, or let it backfill by itself"
-    )
-
-
-async def _read_again(
-    parts: Parts,
-    chain: ChainClient,
-    lease: Lease,
-    first: BlockNumber,
-    last: BlockNumber,
-    progress: Callable[[int, int], None],
-) -> int:
-    follower = Follower(
-        chain=chain,
-        adapters=list(parts.engine.adapters.values()),
-        store=parts.store,
-        forest=parts.engine.forest,
-        lease=lease,
-        metrics=parts.metrics,
-        on_facts=parts.engine.on_facts,
-        now=parts.engine.now,
-    )
-    total = last - first + 1
-    at = first
-    while at <= last:
-        to = BlockNumber(min(last, at + chain.settings.max_log_range - 1))
-        await follower.ingest(at, to)
-        await parts.store.renew(lease)
-        progress(to - first + 1, total)
-        at = BlockNumber(to + 1)
-    return total
+            await parts.store.release_lease(lease)
 
 
 async def check_online(settings: Settings) -> list[Finding]:

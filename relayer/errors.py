@@ -27,6 +27,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+MAX_REVERT_BYTES = 64 * 1024
+"""An ERC-3668 look-up is a revert that holds a request; error texts are under 1 KiB."""
+
 
 class RelayerError(Exception):
     """Root of the tree; `label` is the bounded metric label of the class."""
@@ -94,13 +97,13 @@ class Permanent(RelayerError):
 
 
 class CallReverted(Permanent):
-    """The EVM refused the call; `revert` holds at most 1 KiB of its return data."""
+    """The EVM refused the call; `revert` holds at most 64 KiB of its return data."""
 
     label = "call_reverted"
 
     def __init__(self, text: str, revert: bytes = b"") -> None:
         super().__init__(text)
-        self.revert = revert[:1024]
+        self.revert = revert[:MAX_REVERT_BYTES]
 
 
 class RpcRefused(Permanent):

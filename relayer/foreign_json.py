@@ -17,6 +17,8 @@ def parse_json(text: bytes) -> Any:
 
     The depth is bounded before parsing: py_ecc, which web3 imports, raises the recursion limit to
     100 000, and the parser of the standard library then overflows the C stack of the process.
+    UTF-8 only (RFC 8259, 8.1): in UTF-16, which that parser takes too, half a letter can be a quote
+    that hides brackets from us.
     """
     if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
         brackets = _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS)
@@ -26,4 +28,4 @@ def parse_json(text: bytes) -> Any:
             brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
         if brackets:
             raise ValueError("nested too deeply, or not balanced")
-    return json.loads(text)
+    return json.loads(text.decode())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -17,13 +18,13 @@ import aiohttp
 from relayer.adapter import Header, Log, View, ViewResult
 from relayer.chains.broadcast import send_to_all
 from relayer.chains.endpoint import Endpoint, Request, RpcObserver
-from relayer.chains.finality import final_number, read_header, read_tip
+from relayer.chains.finality import agreed_header, final_number, newest_header, read_tip
 from relayer.chains.headers import TAGS, block_param
 from relayer.chains.heads import MAX_HEAD, Heads
 from relayer.chains.health import EndpointHealth
 from relayer.chains.logs import Topics
 from relayer.chains.pool import Pool
-from relayer.chains.queries import read_receipts, read_views, scan
+from relayer.chains.queries import read_receipts, read_views, receipt_key, scan
 from relayer.chains.redaction import shown_names
 from relayer.chains.refusals import may_differ_elsewhere
 from relayer.chains.wire import octets, quantity
@@ -163,10 +164,10 @@ class ChainClient:
             if 0 <= self._clock() - at < self.settings.poll_s * FRESH_HEAD:
                 return known
         if block == "latest":
-            return self._remember(await self._newest("latest"))
+            return self._remember(await newest_header(self._pool, "latest"))
         if isinstance(block, str) and block in TAGS:
-            return await self._newest(block)
-        return await self._agree("header", lambda e: read_header(e, block), lambda h: h.hash)
+            return await newest_header(self._pool, block)
+        return await agreed_header(self._pool, block)
 
     async def final_header(self) -> Header:
         """The newest block that the finality rule accepts."""
@@ -182,20 +183,12 @@ class ChainClient:
         if self._pool.quorum == 1:
             head, final = await self._pool.ask("tip", lambda e: read_tip(e, rule))
             return self._remember(head), final
-        head = self._remember(await self._newest("latest"))
+        head = self._remember(await newest_header(self._pool, "latest"))
         if rule.tag == "latest":
             return head, head
         if rule.tag is not None:
-            return head, await self._newest(rule.tag)
+            return head, await newest_header(self._pool, rule.tag)
         return head, await self.header(final_number(rule, head.number))
-
-    async def _newest(self, tag: str) -> Header:
-        """The header of a tag; with a quorum, the newest block that so many endpoints have."""
-        if self._pool.quorum == 1:
-            return await self._pool.ask("header", lambda e: read_header(e, tag))
-        found = await self._pool.ask_each("header", lambda e: read_header(e, tag))
-        numbers = sorted((header.number for header in found), reverse=True)
-        return await self.header(numbers[self._pool.quorum - 1])
 
     def _remember(self, head: Header) -> Header:
         self._latest = (self._clock(), head)
@@ -246,7 +239,7 @@ class ChainClient:
             return []
         await self._learn()
         if self._pool.quorum > 1 and isinstance(block, str) and block in TAGS:
-            block = (await self._newest(block)).number
+            block = (await newest_header(self._pool, block)).number
         at = block_param(block)
         multicall = self.settings.multicall
         return await self._agree(
@@ -263,8 +256,16 @@ class ChainClient:
         return await self._number("eth_estimateGas", [call])
 
     async def nonce(self, address: Address, tag: str) -> int:
-        """Transactions sent by an account, at `latest` or `pending`."""
-        return await self._number("eth_getTransactionCount", [address, tag])
+        """Transactions sent by an account: `latest` as the quorum has it, of `pending` the most
+        that any endpoint knows."""
+        method = "eth_getTransactionCount"
+        if tag == "pending":
+            ask = partial(_count, method=method, params=[address, tag])
+            return max(await self._pool.ask_each(method, ask))
+        if self._pool.quorum > 1:
+            tag = block_param((await self.header(tag)).number)
+        ask = partial(_count, method=method, params=[address, tag])
+        return await self._agree(method, ask, lambda count: count)
 
     async def balance(self, address: Address) -> int:
         """Wei at the latest block."""
@@ -286,8 +287,10 @@ class ChainClient:
         await send_to_all(self._pool, raw)
 
     async def receipts(self, hashes: Sequence[TxHash]) -> list[dict[str, Any] | None]:
-        """Receipts in order, None for a transaction that no endpoint knows as mined."""
+        """Receipts in order; None for a transaction of which `quorum` endpoints do not tell the
+        same, or that nobody knows as mined."""
         found: dict[TxHash, dict[str, Any]] = {}
+        votes: Counter[Hashable] = Counter()
         problems: list[RelayerError] = []
         answered = not hashes
         for endpoint in self._pool.in_order():
@@ -300,7 +303,10 @@ class ChainClient:
                 problems.append(error)
                 continue
             answered = True
-            found |= {h: r for h, r in zip(missing, answers, strict=True) if r is not None}
+            told = {h: r for h, r in zip(missing, answers, strict=True) if r is not None}
+            keys = {h: receipt_key(receipt) for h, receipt in told.items()}
+            votes.update(keys.values())
+            found |= {h: r for h, r in told.items() if votes[keys[h]] >= self._pool.quorum}
         if not answered:
             raise self._pool.exhausted("receipts", problems)
         return [found.get(one) for one in hashes]
@@ -366,6 +372,10 @@ class ChainClient:
         return await self._pool.agree(what, operation, key)
 
 
+async def _count(endpoint: Endpoint, method: str, params: Sequence[Any]) -> int:
+    return quantity(await endpoint.request(method, params), method)
+
+
 async def _batch(endpoint: Endpoint, requests: Sequence[Request]) -> list[Any]:
     return await endpoint.batch(requests)
 
@@ -377,7 +387,7 @@ def _is_lack(answer: Any) -> bool:
 def _scan_key(found: tuple[list[Log], Header]) -> Hashable:
     """What must be equal: block times in logs are left out, as not every node gives them."""
     logs, header = found
-    return header.hash, tuple(
+    return header, tuple(
         (log.at.block_hash, log.at.tx, log.at.log_index, log.address, log.topics, log.data)
         for log in logs
     )

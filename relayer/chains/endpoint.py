@@ -19,7 +19,7 @@ from web3.types import RPCEndpoint, RPCResponse
 from relayer.chains.health import LONGEST_COOL_DOWN_S, EndpointHealth, Health, Pace
 from relayer.chains.redaction import Redactor
 from relayer.chains.refusals import RATE_LIMITED, refusal
-from relayer.errors import EndpointDown, RangeTooWide, RelayerError
+from relayer.errors import EndpointDown, RangeTooWide, RelayerError, RpcRefused
 from relayer.foreign_json import parse_json
 from relayer.settings import EndpointSettings
 
@@ -33,6 +33,10 @@ Clock: TypeAlias = Callable[[], float]
 
 READ_BYTES = 64 * 1024
 TOO_MANY_REQUESTS = 429
+OVERSIZE_CODE = 0
+"""Ours, not a node's: it understood and answered, and we do not want the answer."""
+VERIFIED_S = 60.0
+"""A chain id is believed this long: behind a URL another node may turn up."""
 TRIES = 2
 """A kept-alive connection that the other side closed is tried once more on a fresh one."""
 
@@ -56,8 +60,8 @@ class Endpoint(AsyncJSONBaseProvider):
         self.name = name
         self.priority = settings.priority
         self.health = Health()
-        self.is_verified = False
-        """Whether it has said the right chain id; set by the pool."""
+        self.verifying = asyncio.Lock()
+        self._verified_until = 0.0
         self._chain = chain
         self._url = settings.url
         sockets = [settings.ws_url] if settings.ws_url else []
@@ -78,6 +82,15 @@ class Endpoint(AsyncJSONBaseProvider):
         """Whether it failed so recently that it should be left alone."""
         return self.health.is_cooling(self._clock())
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether it has said the right chain id a while ago at most, and has not failed since."""
+        return self._clock() < self._verified_until
+
+    def verified(self) -> None:
+        """Note that it has said the right chain id."""
+        self._verified_until = self._clock() + VERIFIED_S
+
     def report(self, lag_limit: int) -> EndpointHealth:
         """What readiness and metrics say about it."""
         health = self.health
@@ -90,6 +103,7 @@ class Endpoint(AsyncJSONBaseProvider):
         """Note that it answered nonsense; returns the error that says so."""
         error = EndpointDown(self.name, self._redactor.clean(cause))
         self.health.failed(self._clock(), error.cause)
+        self._verified_until = 0.0
         return error
 
     # --- asking ------------------------------------------------------------------------------
@@ -257,10 +271,13 @@ class Endpoint(AsyncJSONBaseProvider):
             raise meant
 
     def _oversize(self, requests: Sequence[Request]) -> RelayerError:
-        """Too many logs are the range's fault; anything else over the limit is nonsense."""
+        """Too many logs are the range's fault and a huge answer to a call is its contract's;
+        anything else over the limit is nonsense."""
         text = f"the answer is over {self._max_bytes} bytes"
         if any(method == "eth_getLogs" for method, _ in requests):
             return RangeTooWide(f"endpoint {self.name}: {text}")
+        if any(method == "eth_call" for method, _ in requests):
+            return RpcRefused(OVERSIZE_CODE, text)
         return self.blame(text)
 
     def _rate_limited(self, text: str, pause_s: float) -> EndpointDown:

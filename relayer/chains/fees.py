@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
+from eth_abi.abi import encode
+
+from relayer.adapter import View
 from relayer.chains.wire import mapping, quantity
 from relayer.errors import BadChainData, RelayerError, Transient
-from relayer.message import Wei
+from relayer.message import Address, Wei
 from relayer.settings import ChainSettings
 
 GWEI = 10**9
@@ -31,6 +34,23 @@ class FeeQuote:
     max_fee: Wei
     tip: Wei
     gas_price: Wei | None = None
+
+    def expected(self, base_fee: Wei | None) -> Wei:
+        """What a unit of gas is likely to cost in the next block."""
+        if self.gas_price is not None or base_fee is None:
+            return self.max_fee
+        return Wei(min(self.max_fee, base_fee + self.tip))
+
+
+GET_L1_FEE = bytes.fromhex("49948e0e")
+"""`getL1Fee(bytes)` of the predeploys GasPriceOracle and L1GasPriceOracle."""
+ENVELOPE = b"\xff" * 112
+"""Stands for the fields of a transaction besides its calldata."""
+
+
+def data_fee_view(oracle: Address, data: bytes) -> View:
+    """Ask for what the chain adds for publishing a transaction with this calldata."""
+    return View(oracle, GET_L1_FEE + encode(["bytes"], [data + ENVELOPE]))
 
 
 class FeeSource(Protocol):

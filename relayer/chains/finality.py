@@ -6,10 +6,14 @@ from the L1, so what they promise is the protocol's own rule.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 from relayer.adapter import Header
 from relayer.chains.endpoint import Endpoint
 from relayer.chains.headers import header_request, parse_header
-from relayer.errors import BadChainData, RelayerError
+from relayer.chains.pool import Pool
+from relayer.errors import BadChainData, EndpointsDisagree, RelayerError, StaleEndpoint
 from relayer.message import BlockNumber
 from relayer.settings import FinalitySettings
 
@@ -24,6 +28,28 @@ async def read_header(endpoint: Endpoint, block: BlockNumber | str) -> Header:
     """One header of one endpoint; `StaleEndpoint` when it does not know the block."""
     method, params = header_request(block)
     return parse_header(await endpoint.request(method, params), block)
+
+
+async def agreed_header(pool: Pool, block: BlockNumber | str) -> Header:
+    """A header that the quorum tells alike in every field, not only in its hash."""
+    return await pool.agree("header", partial(read_header, block=block), lambda header: header)
+
+
+async def newest_header(pool: Pool, tag: str) -> Header:
+    """The header of a tag; with a quorum, the newest block that so many endpoints have.
+
+    Endpoints are a few blocks apart, and one may claim anything: where the newest number that
+    enough claim to have reached finds no agreement, the claims a little below it are tried.
+    """
+    if pool.quorum == 1:
+        return await pool.ask("header", partial(read_header, block=tag))
+    found = await pool.ask_each("header", partial(read_header, block=tag))
+    claims = sorted((header.number for header in found), reverse=True)[pool.quorum - 1 :]
+    numbers = list(dict.fromkeys(n for n in claims if claims[0] - n <= pool.lag_limit))
+    for number in numbers[:-1]:
+        with suppress(EndpointsDisagree, StaleEndpoint):
+            return await agreed_header(pool, number)
+    return await agreed_header(pool, numbers[-1])
 
 
 async def read_tip(endpoint: Endpoint, rule: FinalitySettings) -> tuple[Header, Header]:

@@ -53,11 +53,11 @@ class Pool:
         self.quorum = quorum
         self._chain = chain
         self._chain_id = chain_id
-        self._lag_limit = max(LEAST_LAG_BLOCKS, int(LAG_TIME_S / block_time_s))
+        self.lag_limit = max(LEAST_LAG_BLOCKS, int(LAG_TIME_S / block_time_s))
 
     def health(self) -> list[EndpointHealth]:
         """Each endpoint's health, in the order of the configuration."""
-        return [endpoint.report(self._lag_limit) for endpoint in self.endpoints]
+        return [endpoint.report(self.lag_limit) for endpoint in self.endpoints]
 
     async def start(self) -> None:
         """Check the chain id of every endpoint that answers, the others' before their first use.
@@ -111,7 +111,7 @@ class Pool:
     ) -> T:
         """An answer that `quorum` endpoints gave with the same `key`; refusals are answers too.
 
-        Raises `EndpointsDisagree` when there is none.
+        Raises `EndpointsDisagree` when there is none, `RangeTooWide` when some only want less.
         """
         if self.quorum == 1:
             return await self.ask(what, operation)
@@ -122,9 +122,7 @@ class Pool:
             missing = self.quorum - max((len(v) for v in votes.values()), default=0)
             wave, waiting = waiting[:missing], waiting[missing:]
             for answer in await self._gathered(wave, operation):
-                if isinstance(answer, RangeTooWide):
-                    raise answer
-                if isinstance(answer, RelayerError) and may_differ_elsewhere(answer):
+                if isinstance(answer, RelayerError) and _is_no_vote(answer):
                     problems.append(answer)
                     continue
                 vote = _refusal_key(answer) if isinstance(answer, RelayerError) else key(answer)
@@ -132,6 +130,9 @@ class Pool:
             for same in votes.values():
                 if len(same) >= self.quorum:
                     return _value(same[0])
+        for problem in problems:
+            if isinstance(problem, RangeTooWide):
+                raise problem
         raise self._no_quorum(what, votes, problems)
 
     async def ask_each(self, what: str, operation: Callable[[Endpoint], Awaitable[T]]) -> list[T]:
@@ -148,7 +149,7 @@ class Pool:
     def in_order(self) -> list[Endpoint]:
         """Usable endpoints: those that keep up first, then by priority, then as configured."""
         usable = [endpoint for endpoint in self.endpoints if not endpoint.is_cooling()]
-        limit = self._lag_limit
+        limit = self.lag_limit
         return sorted(usable, key=lambda e: (e.health.lag_blocks > limit, e.priority))
 
     def exhausted(self, what: str, problems: Sequence[RelayerError]) -> RelayerError:
@@ -191,9 +192,14 @@ class Pool:
         return answers
 
     async def _verify(self, endpoint: Endpoint) -> None:
-        """Ask for the chain id once; an endpoint of another chain is never asked again."""
+        """Ask for the chain id now and then; an endpoint of another chain is never asked again."""
         if endpoint.is_verified:
             return
+        async with endpoint.verifying:
+            if not endpoint.is_verified:
+                await self._check_id(endpoint)
+
+    async def _check_id(self, endpoint: Endpoint) -> None:
         try:
             found = quantity(await endpoint.request("eth_chainId", []), "chain id")
         except BadChainData as error:
@@ -203,7 +209,7 @@ class Pool:
             endpoint.health.is_misfit = True
             endpoint.health.failed(0.0, text)
             raise ChainMismatch(f"chains.{self._chain}: endpoint {endpoint.name} {text}")
-        endpoint.is_verified = True
+        endpoint.verified()
 
     async def _height(self, endpoint: Endpoint) -> int | None:
         async def ask(one: Endpoint) -> int:
@@ -232,6 +238,11 @@ def _believable(heights: list[int]) -> int:
     """The best head: of three or more, the second best, so that one liar makes nobody look late."""
     ranked = sorted(heights, reverse=True)
     return ranked[1] if len(ranked) >= 3 else ranked[0]
+
+
+def _is_no_vote(error: RelayerError) -> bool:
+    """Whether an error says something of the endpoint and nothing of the chain."""
+    return isinstance(error, RangeTooWide) or may_differ_elsewhere(error)
 
 
 def _refusal_key(error: RelayerError) -> Hashable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from relayer.adapter import Header, Log, View, ViewResult
@@ -20,6 +21,10 @@ from relayer.errors import (
     StaleEndpoint,
 )
 from relayer.message import Address, BlockNumber, ChainId, TxHash
+
+MUTE = ViewResult(False, b"")
+RECEIPT_FIELDS = ("transactionHash", "blockHash", "blockNumber", "status", "gasUsed")
+LOG_FIELDS = ("address", "topics", "data", "logIndex", "blockHash", "blockNumber")
 
 
 async def scan(
@@ -77,7 +82,10 @@ async def _scan(
 async def read_views(
     endpoint: Endpoint, views: Sequence[View], block: str, *, multicall: Address | None
 ) -> list[ViewResult]:
-    """Answers of views in order, packed through Multicall3 where it answers, else one by one."""
+    """Answers of views in order, packed through Multicall3 where it answers, else one by one.
+
+    Packed or not, a view answers what it answers alone.
+    """
     if multicall is None or len(views) < 2:
         return await _read_apart(endpoint, views, block)
     parts = chunks(views)
@@ -87,10 +95,12 @@ async def read_views(
     results: list[ViewResult] = []
     for part, answer in zip(parts, answers, strict=True):
         packed = b"" if _is_refused(answer) else octets(value(answer), "Multicall3 answer")
-        if packed:
-            results += decode_aggregate3(packed, len(part))
-        else:
-            results += await _read_apart(endpoint, part, block)
+        results += decode_aggregate3(packed, len(part)) if packed else [MUTE] * len(part)
+    # A failure without a word may be want of gas that another view of the pack has burned.
+    mute = [place for place, result in enumerate(results) if result == MUTE]
+    alone = await _read_apart(endpoint, [views[place] for place in mute], block)
+    for place, result in zip(mute, alone, strict=True):
+        results[place] = result
     return results
 
 
@@ -110,6 +120,13 @@ async def read_receipts(
     """Receipts in order, checked for shape; None for what the endpoint does not know as mined."""
     answers = await endpoint.batch([("eth_getTransactionReceipt", [one]) for one in hashes])
     return [_receipt(value(answer), asked) for asked, answer in zip(hashes, answers, strict=True)]
+
+
+def receipt_key(receipt: Mapping[str, Any]) -> Hashable:
+    """What two endpoints must tell alike of one transaction: where it is, and what it did."""
+    logs = [[log.get(name) for name in LOG_FIELDS] for log in receipt["logs"]]
+    told = [receipt[name] for name in RECEIPT_FIELDS]
+    return json.dumps([told, logs]).lower()
 
 
 def value(answer: Any) -> Any:
@@ -133,9 +150,18 @@ def _receipt(answer: object, asked: TxHash) -> dict[str, Any] | None:
         quantity(raw.get(name), f"receipt {name}")
     price = raw.get("effectiveGasPrice")
     quantity("0x0" if price is None else price, "receipt effectiveGasPrice")
-    if not isinstance(raw.get("logs"), list):
-        raise BadChainData("receipt logs are not a list")
+    logs = raw.get("logs")
+    if not isinstance(logs, list) or not all(_is_of(log, raw) for log in logs):
+        raise BadChainData("receipt logs are not a list of this transaction's logs")
     return {**raw, "effectiveGasPrice": "0x0" if price is None else price}
+
+
+def _is_of(log: object, receipt: Mapping[str, Any]) -> bool:
+    """Whether a log says of itself that it is final part of its receipt's transaction."""
+    if not isinstance(log, dict) or log.get("removed"):
+        return False
+    said, known = log.get("transactionHash"), receipt["transactionHash"]
+    return isinstance(said, str) and said.lower() == known.lower()
 
 
 def _call(to: Address, payload: bytes, block: str) -> Request:

@@ -10,6 +10,7 @@ import re
 
 from relayer.chains.logs import is_range_refusal
 from relayer.errors import (
+    MAX_REVERT_BYTES,
     CallReverted,
     EndpointDown,
     RangeTooWide,
@@ -26,7 +27,7 @@ REVERT_CODE = 3
 NOT_SERVED_CODES = frozenset({-32601, -32004})
 """Method not found or not supported (EIP-1474): another endpoint may serve it."""
 INTERNAL_CODE = -32603
-MAX_REVERT_DIGITS = 2048
+MAX_REVERT_DIGITS = 2 * MAX_REVERT_BYTES
 """As much revert data as `CallReverted` keeps."""
 
 _EXECUTES = frozenset({"eth_call", "eth_estimateGas", "eth_createAccessList"})
@@ -79,7 +80,7 @@ def may_differ_elsewhere(error: RelayerError) -> bool:
 
 
 def revert_bytes(found: object, *, depth: int = 3) -> bytes:
-    """Revert data wherever clients put it, at most 1 KiB of it.
+    """Revert data wherever clients put it, bounded.
 
     geth and most others: a hex string; OpenEthereum and Nethermind: `Reverted 0x...`; Hardhat and
     hosted nodes: an object that holds it under `data` or `originalError`.

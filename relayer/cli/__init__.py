@@ -14,6 +14,7 @@ from relayer.cli.invocation import CommonGroup, common
 
 
 @click.group(
+    name="relayer",
     cls=CommonGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=(

@@ -17,6 +17,8 @@ from relayer.adapter import (
     ChainReader,
     Header,
     Log,
+    Plugin,
+    ProofKeeper,
     RootReader,
     TreeReader,
     View,
@@ -35,7 +37,7 @@ from relayer.message import (
     TreeId,
 )
 from relayer.ops.views import Finding, finding_view
-from relayer.settings import Settings, json_schema, parse_section
+from relayer.settings import Settings, json_schema, parse_section, problems_in
 
 
 @click.command(name="check-config")
@@ -110,7 +112,11 @@ COMMANDS = (check_config, routes, list_protocols, schema, version)
 
 def offline_findings(settings: Settings) -> list[Finding]:
     """What can be said of the bridges and signers without asking a chain."""
-    found = [_check_bridge(settings, name, raw) for name, raw in settings.bridges.items()]
+    found = [
+        finding
+        for name, raw in settings.bridges.items()
+        for finding in _check_bridge(settings, name, raw)
+    ]
     if not settings.bridges:
         found.append(Finding("bridges", False, "is empty: nothing would be relayed; add a bridge"))
     for name, chain in settings.chains.items():
@@ -123,37 +129,68 @@ def offline_findings(settings: Settings) -> list[Finding]:
 
 def offline_adapter(settings: Settings, bridge: str, raw: Mapping[str, Any]) -> Adapter:
     """A bridge's adapter whose chains do not answer: enough for routes and sources."""
-    plugin = protocols.load(str(raw["protocol"]))
-    fields = {key: value for key, value in raw.items() if key != "protocol"}
+    plugin, fields = _plugin_of(raw)
     section = parse_section(plugin.settings, fields, f"bridges.{bridge}")
     return plugin.build(BridgeName(bridge), section, _Offline(settings))
+
+
+def _plugin_of(raw: Mapping[str, Any]) -> tuple[Plugin, dict[str, Any]]:
+    """The protocol that a bridge's section names, and the fields that are the protocol's own."""
+    fields = {key: value for key, value in raw.items() if key != "protocol"}
+    return protocols.load(str(raw["protocol"])), fields
 
 
 def full_schema() -> dict[str, Any]:
     """The schema of the file with each bridge section spelt out by its protocol."""
     whole = json_schema()
-    kinds: list[dict[str, Any]] = []
-    for name in protocols.available():
-        template = f"#/$defs/{name}.{{model}}"
-        section = protocols.load(name).settings.model_json_schema(ref_template=template)
-        for part, spelt in section.pop("$defs", {}).items():
-            whole.setdefault("$defs", {})[f"{name}.{part}"] = spelt
-        section["properties"] = {"protocol": {"const": name}, **section.get("properties", {})}
-        section["required"] = ["protocol", *section.get("required", [])]
-        kinds.append(section)
-    whole["properties"]["bridges"]["additionalProperties"] = {"oneOf": kinds}
+    kinds = {name: _section_schema(name, whole["$defs"]) for name in protocols.available()}
+    (name_pattern,) = whole["properties"]["bridges"]["patternProperties"]
+    whole["properties"]["bridges"]["patternProperties"][name_pattern] = {
+        "type": "object",
+        "required": ["protocol"],
+        "properties": {"protocol": {"enum": list(kinds)}},
+        "allOf": [  # not `oneOf`: an editor then says what is wrong for the protocol named
+            {"if": {"properties": {"protocol": {"const": name}}}, "then": {"$ref": reference}}
+            for name, reference in kinds.items()
+        ],
+    }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
 
 
-def _check_bridge(settings: Settings, name: str, raw: Mapping[str, Any]) -> Finding:
+def _section_schema(protocol: str, definitions: dict[str, Any]) -> str:
+    """The reference to the schema of the protocol's section, which is put into `definitions`."""
+    template = f"#/$defs/{protocol}.{{model}}"
+    section = protocols.load(protocol).settings.model_json_schema(ref_template=template)
+    for part, spelt in section.pop("$defs", {}).items():
+        definitions[f"{protocol}.{part}"] = spelt
+    section["properties"] = {"protocol": {"const": protocol}, **section.get("properties", {})}
+    section["required"] = ["protocol", *section.get("required", [])]
+    definitions[protocol] = section
+    return f"#/$defs/{protocol}"
+
+
+def _check_bridge(settings: Settings, name: str, raw: Mapping[str, Any]) -> list[Finding]:
+    """One finding a mistake in the section, else one about the bridge."""
     subject = f"bridges.{name}"
     try:
+        plugin, fields = _plugin_of(raw)
+        problems = problems_in(plugin.settings, fields, subject)
+        if problems:
+            return [Finding(problem.field, False, problem.text) for problem in problems]
         count = len(offline_adapter(settings, name, raw).routes())
     except RelayerError as error:
-        return Finding(subject, False, str(error).removeprefix(f"{subject}: "))
+        return [_of_error(subject, error)]
     if not count:
-        return Finding(subject, False, "carries no route: name at least two configured chains")
-    return Finding(subject, True, f"{raw['protocol']}, {count} routes")
+        return [Finding(subject, False, "carries no route: name at least two configured chains")]
+    return [Finding(subject, True, f"{raw['protocol']}, {count} routes")]
+
+
+def _of_error(subject: str, error: RelayerError) -> Finding:
+    """A finding whose subject is the field that the error names, if it names one below."""
+    field, colon, text = str(error).partition(": ")
+    if colon and field.startswith(subject):
+        return Finding(field, False, text)
+    return Finding(subject, False, str(error))
 
 
 def _check_signer(settings: Settings, chain: str, index: int) -> Finding:
@@ -197,6 +234,10 @@ class _Offline:
     def roots(self) -> RootReader:
         return _NoRoots()
 
+    @property
+    def proofs(self) -> ProofKeeper:
+        return _NoProofs()
+
     def now(self) -> Timestamp:
         return Timestamp(0.0)
 
@@ -237,6 +278,16 @@ class _NoRoots:
 
     async def root_at(self, chain: ChainId, gate: Gate, level: int) -> RootSeen | None:
         return None
+
+
+class _NoProofs:
+    """Proofs that nobody keeps."""
+
+    async def keep_proofs(self, chain: ChainId, proofs: Mapping[str, bytes]) -> None:
+        return None
+
+    async def kept_proofs(self, chain: ChainId, names: Sequence[str]) -> dict[str, bytes]:
+        return {}
 
 
 class _NoTrees:

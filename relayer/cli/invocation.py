@@ -7,12 +7,13 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.exceptions import NoArgsIsHelpError
 from pydantic import BaseModel, SecretStr
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -37,6 +38,10 @@ OK, FAILURE, USAGE, NOT_FOUND, ILLEGAL, UNREACHABLE = range(6)
 """The exit codes."""
 
 DEFAULT_CONFIG = "config/relayer.yaml"
+
+MAX_LINE = 1000
+MAX_LINES = 40
+"""How much of an error is told."""
 
 PLAIN_WIDTH = 240
 """Columns when the output is no terminal: wide enough that no row is broken for `grep`."""
@@ -106,10 +111,26 @@ class Invocation:
 class CommonGroup(click.Group):
     """Turns every error into one clear line and an exit code."""
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the options before the command's name; `--json` counts wherever it stands."""
+        asked = Invocation(as_json="--json" in args)
+        try:
+            return super().make_context(info_name, args, parent, obj=asked, **extra)
+        except click.UsageError as wrong:
+            _refuse_usage(asked, wrong)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command; `--debug` shows the traceback instead of hiding it."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as wrong:
+            _refuse_usage(ctx.ensure_object(Invocation), wrong)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # the edge: nobody is left to decide
@@ -137,8 +158,8 @@ def common(command: F) -> F:
     for option in (
         click.option("--debug", is_flag=True, expose_value=False, callback=_note_debug,
                      help="Show tracebacks and debug logs."),
-        click.option("--json", "as_json", is_flag=True, expose_value=False, callback=_note_json,
-                     help="Print JSON for programs."),
+        click.option("--json", "as_json", is_flag=True, expose_value=False,
+                     callback=_note_json, help="Print JSON for programs."),
         click.option("--config", type=click.Path(path_type=Path), envvar="RELAYER_CONFIG",
                      show_envvar=True, expose_value=False, callback=_note_config,
                      help=f"Configuration file (default {DEFAULT_CONFIG})."),
@@ -180,23 +201,22 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 
 def secrets_in(model: BaseModel) -> list[str]:
     """Every secret value of a settings model, however deep."""
-    found: list[str] = []
+    return list(_secrets_below(model))
 
-    def walk(value: Any) -> None:
-        if isinstance(value, SecretStr):
-            found.append(value.get_secret_value())
-        elif isinstance(value, BaseModel):
-            for name in type(value).model_fields:
-                walk(getattr(value, name))
-        elif isinstance(value, dict):
-            for item in value.values():
-                walk(item)
-        elif isinstance(value, list | tuple):
-            for item in value:
-                walk(item)
 
-    walk(model)
-    return found
+def _secrets_below(value: Any) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+        return
+    parts: Iterable[Any] = ()
+    if isinstance(value, BaseModel):
+        parts = (getattr(value, name) for name in type(value).model_fields)
+    elif isinstance(value, dict):
+        parts = value.values()
+    elif isinstance(value, list | tuple):
+        parts = value
+    for part in parts:
+        yield from _secrets_below(part)
 
 
 def exit_code(error: RelayerError) -> int:
@@ -205,14 +225,28 @@ def exit_code(error: RelayerError) -> int:
 
 
 def _fail(asked: Invocation, error: RelayerError) -> NoReturn:
-    code = exit_code(error)
-    text = asked.redactor.text(str(error), 4000)
+    lines = [asked.redactor.text(line, MAX_LINE) for line in str(error).splitlines()[:MAX_LINES]]
+    _say_and_exit(asked, error.label, lines or [error.label], exit_code(error))
+
+
+def _refuse_usage(asked: Invocation, wrong: click.UsageError) -> NoReturn:
+    """One line in place of click's three; `relayer` alone still shows its help."""
+    if isinstance(wrong, NoArgsIsHelpError):
+        raise wrong
+    text = wrong.format_message().removesuffix(".")
+    line = f"{text}; see `{wrong.ctx.command_path if wrong.ctx else 'relayer'} --help`"
+    _say_and_exit(asked, "usage", [line], wrong.exit_code)
+
+
+def _say_and_exit(asked: Invocation, label: str, lines: Sequence[str], code: int) -> NoReturn:
+    """One line a mistake on standard error, or one JSON object that holds them all."""
+    said = [printable(line, MAX_LINE) for line in lines]
     if asked.as_json:
-        body = {"error": {"code": error.label, "text": text, "exit": code}}
-        click.echo(json.dumps(body), err=True)
+        body = {"code": label, "text": "\n".join(said), "lines": said, "exit": code}
+        click.echo(json.dumps({"error": body}), err=True)
     else:
-        for line in text.splitlines()[:20] or [error.label]:
-            click.echo(f"error: {printable(line)}", err=True)
+        for line in said:
+            click.echo(f"error: {line}", err=True)
     sys.exit(code)
 
 

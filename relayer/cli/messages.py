@@ -20,7 +20,7 @@ from relayer.cli.invocation import (
     with_invocation,
 )
 from relayer.cli.invocation import table as table_of
-from relayer.cli.types import ID_OR_TX, MESSAGE_ID, ROUTE
+from relayer.cli.types import ID_OR_TX, MESSAGE_ID, ROUTE, WholeNumber
 from relayer.errors import IllegalTransition, UnknownRecord
 from relayer.message import MessageId, Reason, Record, Route, Status, TxHash
 from relayer.ops.views import explanation, iso, next_wake_up, printable, record_view
@@ -41,7 +41,7 @@ def _words(kind: type[Status] | type[Reason]) -> click.Choice[str]:
 @click.option("--status", type=_words(Status), help="Only messages with this status.")
 @click.option("--route", type=ROUTE, help="Only messages of this route.")
 @click.option("--reason", type=_words(Reason), metavar="REASON", help="Only with this reason.")
-@click.option("--limit", type=click.IntRange(1, MAX_LISTED), default=50, show_default=True)
+@click.option("--limit", type=WholeNumber(1, MAX_LISTED), default=50, show_default=True)
 @click.option("--after", help="Go on behind the mark that the page before ended with.")
 @common
 @with_invocation

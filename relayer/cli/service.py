@@ -9,13 +9,14 @@ from rich.text import Text
 
 from relayer.adapter import Call, Done, Refuse, Step, Wait
 from relayer.cli.invocation import Invocation, common, with_invocation
-from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH
+from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH, WholeNumber
 from relayer.errors import ConfigInvalid, UnknownRecord
 from relayer.message import BlockNumber, MessageId, TxHash
 from relayer.ops.views import printable
 from relayer.settings import Settings
 
 MAX_DEMO_MESSAGES = 100_000
+MAX_DEMO_KILLS = 20
 
 
 @click.command()
@@ -37,22 +38,36 @@ def run(asked: Invocation, dry_run: bool) -> None:
 @click.command()
 @click.option(
     "--messages",
-    type=click.IntRange(1, MAX_DEMO_MESSAGES),
-    default=300,
+    type=WholeNumber(1, MAX_DEMO_MESSAGES),
     envvar="DEMO_MESSAGES",
-    show_default=True,
     show_envvar=True,
-    help="How many messages to send.",
+    help="How many messages to send per protocol (default: 300, or 100 per route of several).",
+)
+@click.option(
+    "--protocols",
+    default="",
+    envvar="DEMO_PROTOCOLS",
+    show_envvar=True,
+    help="Protocols to show, separated by commas, or `all` (default: one of them).",
+)
+@click.option(
+    "--kills",
+    type=WholeNumber(0, MAX_DEMO_KILLS),
+    default=0,
+    envvar="DEMO_KILLS",
+    show_envvar=True,
+    help="How often to kill (-9) the relayer on the way.",
 )
 @click.option("--keep", is_flag=True, help="Leave the chains and the relayer up until Ctrl-C.")
 @common
 @with_invocation
-def demo(asked: Invocation, messages: int, keep: bool) -> None:
+def demo(asked: Invocation, messages: int | None, protocols: str, kills: int, keep: bool) -> None:
     """Start local chains with the real contracts and relay between them."""
     from relayer.devnet import demo as local_chains
 
-    code = local_chains.main(messages, asked.as_json, keep)
-    raise SystemExit(code)
+    names = tuple(name.strip() for name in protocols.split(",") if name.strip())
+    plan = local_chains.DemoPlan(names or local_chains.USUAL, messages, kills, keep)
+    raise SystemExit(local_chains.main(plan, as_json=asked.as_json))
 
 
 @click.command()

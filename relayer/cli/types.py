@@ -27,6 +27,22 @@ class Hash32(click.ParamType[str]):
         return text.lower()
 
 
+class WholeNumber(click.IntRange):
+    """A number within limits, which the error names."""
+
+    def __init__(self, least: int, most: int) -> None:
+        super().__init__(least, most)
+        self._wanted = f"a whole number from {least} to {most}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or fail naming the text and the limits."""
+        try:
+            number: int = super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{str(value)[:80]!r} is not {self._wanted}", param, ctx)
+        return number
+
+
 class RouteText(click.ParamType[Route]):
     """A route in the form `<bridge>:<origin id>><destination id>`."""
 
@@ -50,5 +66,5 @@ class RouteText(click.ParamType[Route]):
 MESSAGE_ID = Hash32("message id")
 TX_HASH = Hash32("transaction hash")
 ID_OR_TX = Hash32("message id or transaction hash")
-CHAIN_BLOCK = click.IntRange(0, 2**63 - 1)
+CHAIN_BLOCK = WholeNumber(0, 2**63 - 1)
 ROUTE = RouteText()

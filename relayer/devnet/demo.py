@@ -1,7 +1,7 @@
-"""The demo: real contracts on three local chains, and the relayer run as a user would run it.
+"""The demo: real contracts on local chains, and the relayer run as a user would run it.
 
 Everything it reports is read from the chains afterwards, not from the relayer's own word, apart
-from the number of RPC requests, which is the relayer's own counter.
+from the numbers of RPC requests, which are the relayer's own counters.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +22,68 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from relayer.devnet.anvil import free_port
-from relayer.devnet.ground import Delivery, Sent
+from relayer.devnet.bridges import make_bridges
+from relayer.devnet.ground import Delivery, Ground, GroundPlan, LocalBridge, Sent
+from relayer.devnet.ledger import wasted_calls
 from relayer.devnet.service import RelayerProcess
-from relayer.devnet.world import Devnet, WorldPlan
-from relayer.message import MessageId
 
 REPORT = Path("build/demo.json")
 LOG = Path("build/demo-relayer.log")
 DELIVER_TIMEOUT_S = 240.0
+USUAL = ("hyperlane",)
+"""What is shown when nobody says what: a first run must be short."""
+ONE_BRIDGE_MESSAGES = 300
+"""Sent by default when there is one bridge; several send what each has for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """What to show."""
+
+    protocols: tuple[str, ...] = USUAL
+    messages: int | None = None
+    """Per protocol; None: as many as each protocol's local deployment has for it."""
+    kills: int = 0
+    """How often the relayer is killed (-9) and started again while messages are on their way."""
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RouteRow:
     """One line of the table."""
 
+    bridge: str
     route: str
     sent: int
     delivered: int
     p50_s: float
     p95_s: float
     gas_per_message: float
+    rpc_per_message: float
 
 
-def main(messages: int, as_json: bool, keep: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was sent, and what the relayer spent on it."""
+
+    sent: Mapping[str, Sequence[Sent]]
+    """By bridge."""
+    wall_s: float
+    requests: Mapping[str, float]
+    """JSON-RPC requests by chain."""
+
+    @property
+    def all_sent(self) -> list[Sent]:
+        return [one for group in self.sent.values() for one in group]
+
+
+def main(plan: DemoPlan, *, as_json: bool) -> int:
     """Run the demo; 0 when every message was delivered exactly once with the right body."""
     console = Console(stderr=True)
     log = LOG.resolve()
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="relayer-demo-") as directory:
-        report = asyncio.run(
-            demonstrate(Path(directory), log, messages, keep=keep, console=console)
-        )
+        report = asyncio.run(demonstrate(Path(directory), log, plan, console))
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if as_json:
@@ -60,144 +92,203 @@ def main(messages: int, as_json: bool, keep: bool) -> int:
 
 
 async def demonstrate(
-    directory: Path, log: Path, messages: int, *, keep: bool, console: Console
+    directory: Path, log: Path, plan: DemoPlan, console: Console
 ) -> dict[str, Any]:
+    """Boot, relay, measure, and take everything down again; the answer is the report."""
     port = free_port()
-    plan = WorldPlan(more_settings={"http": {"host": "127.0.0.1", "port": port}})
-    console.print("Starting three local chains with the real Hyperlane contracts ...")
-    async with Devnet(directory, plan) as world:
-        console.print(f"Configuration of this run ({world.config_path}):", style="bold")
-        console.print(world.config_path.read_text(encoding="utf-8"), style="dim", highlight=False)
-        relayer = RelayerProcess(world.config_path, port, log)
+    settings = {"http": {"host": "127.0.0.1", "port": port}}
+    ground = Ground(directory, make_bridges(plan.protocols), GroundPlan(more_settings=settings))
+    names = ", ".join(ground.bridges)
+    console.print(f"Starting local chains with the real contracts of {names} ...")
+    async with ground:
+        console.print(f"Configuration of this run ({ground.config_path}):", style="bold")
+        console.print(ground.config_path.read_text(encoding="utf-8"), style="dim", highlight=False)
+        relayer = RelayerProcess(ground.config_path, port, log)
         await relayer.start()
         try:
-            report = await _measure(world, relayer, messages, console)
-            if keep:
-                await _keep(world, relayer, console)
+            run = await _relay(ground, relayer, plan, console)
+            report = await _report(ground, run, console)
+            if plan.keep:
+                await _keep(ground, relayer, console)
         finally:
             await relayer.stop()
     return report
 
 
-async def _measure(
-    world: Devnet, relayer: RelayerProcess, messages: int, console: Console
-) -> dict[str, Any]:
+async def _relay(ground: Ground, relayer: RelayerProcess, plan: DemoPlan, console: Console) -> Run:
     started = time.monotonic()
-    sent = await world.traffic.spread(messages)
-    console.print(f"{len(sent)} messages sent over 6 routes from two senders.")
-    await _watch(world, sent, console)
-    wall_s = time.monotonic() - started
-    return await _report(world, sent, wall_s, await relayer.rpc_requests(), console)
-
-
-async def _watch(world: Devnet, sent: Sequence[Sent], console: Console) -> None:
-    """Show progress until all is delivered on chain, or time is up (the report tells)."""
-    columns = (TextColumn("delivering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    deadline = time.monotonic() + DELIVER_TIMEOUT_S
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("delivering", total=len(sent))
-        waiting = list(sent)
-        while waiting and time.monotonic() < deadline:
-            waiting = await world.traffic.undelivered(waiting)
-            progress.update(task, completed=len(sent) - len(waiting))
-            await asyncio.sleep(0.25)
-
-
-async def _report(
-    world: Devnet,
-    sent: Sequence[Sent],
-    wall_s: float,
-    requests: float,
-    console: Console,
-) -> dict[str, Any]:
-    ledger = await world.hyperlane.deliveries(sent)
-    rows = [_row(route, group, ledger) for route, group in sorted(_by_route(sent).items())]
-    latencies = [one.latency_s for one in ledger.values() if one.count]
-    delivered = sum(1 for one in ledger.values() if one.count)
-    duplicates = sum(max(0, one.count - 1) for one in ledger.values())
-    wrong = sum(1 for one in ledger.values() if one.count and not one.body_arrived)
-    per_message = requests / max(1, len(sent))
-    _print_table(rows, per_message, console)
-    ok = delivered == len(sent) and not duplicates and not wrong
-    console.print(
-        f"{delivered} of {len(sent)} delivered, {duplicates} twice, {wrong} with a wrong body;"
-        f" {len(sent) / wall_s:.1f} messages/s over {wall_s:.1f} s including sending.",
-        style="green" if ok else "red",
+    counts = {name: _count(bridge, plan) for name, bridge in ground.bridges.items()}
+    groups = await asyncio.gather(
+        *(bridge.spread(counts[name]) for name, bridge in ground.bridges.items())
     )
+    sent = dict(zip(ground.bridges, groups, strict=True))
+    routes = {(name, one.origin, one.destination) for name, group in sent.items() for one in group}
+    total = sum(len(group) for group in sent.values())
+    console.print(f"{total} messages sent over {len(routes)} routes from two senders each.")
+    before = await _watch(ground, relayer, sent, plan.kills, console)
+    wall_s = time.monotonic() - started
+    after = await _requests(ground, relayer)
+    return Run(sent, wall_s, {name: before.get(name, 0.0) + after[name] for name in after})
+
+
+def _count(bridge: LocalBridge, plan: DemoPlan) -> int:
+    if plan.messages is not None:
+        return plan.messages
+    if len(plan.protocols) == 1:
+        return min(ONE_BRIDGE_MESSAGES, bridge.demo_messages)
+    return bridge.demo_messages
+
+
+async def _watch(
+    ground: Ground,
+    relayer: RelayerProcess,
+    sent: Mapping[str, Sequence[Sent]],
+    kills: int,
+    console: Console,
+) -> dict[str, float]:
+    """Show progress until all is delivered on chain, or time is up (the report tells).
+
+    The relayer dies `kills` times on the way; the answer is what the dead ones had requested.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    requests: dict[str, float] = {}
+    total = sum(len(group) for group in sent.values())
+    deadline = time.monotonic() + DELIVER_TIMEOUT_S
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        tasks = {name: progress.add_task(name, total=len(group)) for name, group in sent.items()}
+        waiting = {name: list(group) for name, group in sent.items()}
+        killed = 0
+        while any(waiting.values()) and time.monotonic() < deadline:
+            for name, group in waiting.items():
+                waiting[name] = await ground.bridges[name].undelivered(group)
+                progress.update(tasks[name], completed=len(sent[name]) - len(waiting[name]))
+            left = sum(len(group) for group in waiting.values())
+            if killed < kills and left * (kills + 1) <= total * (kills - killed):
+                killed += 1
+                for name, count in (await _requests(ground, relayer)).items():
+                    requests[name] = requests.get(name, 0.0) + count
+                await relayer.kill()
+                await relayer.start()
+                console.print(f"Killed the relayer with {left} to go, and started it again.")
+            await asyncio.sleep(0.25)
+    return requests
+
+
+async def _requests(ground: Ground, relayer: RelayerProcess) -> dict[str, float]:
+    return {name: await relayer.rpc_requests(chain=name) for name in ground.nodes}
+
+
+async def _report(ground: Ground, run: Run, console: Console) -> dict[str, Any]:
+    rows: list[RouteRow] = []
+    found: list[Delivery] = []
+    shares = _rpc_shares(run)
+    for name, group in run.sent.items():
+        deliveries = await ground.bridges[name].deliveries(group)
+        found += [deliveries[one.id] for one in group]
+        for route, members in sorted(_by_route(group).items()):
+            share = sum(shares[end] for end in route)
+            rows.append(_row(name, route, [deliveries[one.id] for one in members], share))
+    outcomes = {topic for bridge in ground.bridges.values() for topic in bridge.outcomes}
+    wasted = await wasted_calls([node.rpc for node in ground.nodes.values()], outcomes)
+    report = _figures(run, found, wasted)
+    _print_table(rows, console)
+    console.print(
+        "{delivered} of {sent} delivered, {duplicates} twice, {wrong_bodies} with a wrong body,"
+        " {wasted_calls} calls in vain; {messages_per_s} messages/s"
+        " over {wall_s} s including sending.".format(**report),
+        style="green" if report["ok"] else "red",
+    )
+    return {**report, "routes": [asdict(row) for row in rows]}
+
+
+def _figures(run: Run, found: Sequence[Delivery], wasted: int) -> dict[str, Any]:
+    latencies = [one.latency_s for one in found if one.count]
+    sent = len(found)
+    delivered = sum(1 for one in found if one.count)
+    duplicates = sum(max(0, one.count - 1) for one in found)
+    wrong = sum(1 for one in found if one.count and not one.body_arrived)
     return {
-        "ok": ok,
-        "sent": len(sent),
+        "ok": delivered == sent and not duplicates and not wrong,
+        "sent": sent,
         "delivered": delivered,
         "duplicates": duplicates,
         "wrong_bodies": wrong,
+        "wasted_calls": wasted,
         "p50_s": _quantile(latencies, 0.5),
         "p95_s": _quantile(latencies, 0.95),
-        "rpc_per_message": round(per_message, 3),
-        "messages_per_s": round(len(sent) / wall_s, 2),
-        "routes": [
-            {
-                "route": row.route,
-                "sent": row.sent,
-                "delivered": row.delivered,
-                "p50_s": row.p50_s,
-                "p95_s": row.p95_s,
-                "gas_per_message": row.gas_per_message,
-            }
-            for row in rows
-        ],
+        "rpc_per_message": round(sum(run.requests.values()) / max(1, sent), 3),
+        "messages_per_s": round(sent / run.wall_s, 2),
+        "wall_s": round(run.wall_s, 1),
     }
 
 
-def _by_route(sent: Sequence[Sent]) -> dict[str, list[Sent]]:
-    groups: dict[str, list[Sent]] = {}
+def _rpc_shares(run: Run) -> dict[str, float]:
+    """Each chain's requests, spread over the messages that leave it or arrive there."""
+    touches: dict[str, int] = {}
+    for one in run.all_sent:
+        for chain in (one.origin, one.destination):
+            touches[chain] = touches.get(chain, 0) + 1
+    return {chain: run.requests.get(chain, 0.0) / count for chain, count in touches.items()}
+
+
+def _by_route(sent: Sequence[Sent]) -> dict[tuple[str, str], list[Sent]]:
+    groups: dict[tuple[str, str], list[Sent]] = {}
     for one in sent:
-        groups.setdefault(f"{one.origin} > {one.destination}", []).append(one)
+        groups.setdefault((one.origin, one.destination), []).append(one)
     return groups
 
 
-def _row(route: str, group: Sequence[Sent], ledger: Mapping[MessageId, Delivery]) -> RouteRow:
-    found = [ledger[one.id] for one in group if ledger[one.id].count]
+def _row(
+    bridge: str, route: tuple[str, str], group: Sequence[Delivery], rpc_per_message: float
+) -> RouteRow:
+    found = [one for one in group if one.count]
     latencies = [one.latency_s for one in found]
-    gas = sum(one.gas for one in found) / max(1, len(found))
     return RouteRow(
-        route=route,
+        bridge=bridge,
+        route=" > ".join(route),
         sent=len(group),
         delivered=len(found),
         p50_s=_quantile(latencies, 0.5),
         p95_s=_quantile(latencies, 0.95),
-        gas_per_message=round(gas),
+        gas_per_message=round(sum(one.gas for one in found) / max(1, len(found))),
+        rpc_per_message=round(rpc_per_message, 3),
     )
 
 
-def _print_table(rows: Sequence[RouteRow], rpc_per_message: float, console: Console) -> None:
+def _print_table(rows: Sequence[RouteRow], console: Console) -> None:
     table = Table(title="Deliveries, read from the chains")
-    for name in ("route", "sent", "delivered", "p50 s", "p95 s", "gas/message", "RPC/message"):
-        table.add_column(name, justify="left" if name == "route" else "right")
-    for row in rows:
-        table.add_row(
-            row.route,
-            str(row.sent),
-            str(row.delivered),
-            f"{row.p50_s:.2f}",
-            f"{row.p95_s:.2f}",
-            f"{row.gas_per_message:,.0f}",
-            f"{rpc_per_message:.2f}",
-        )
+    table.add_column("route", no_wrap=True)
+    for name in ("sent", "delivered", "p50 s", "p95 s", "gas/msg", "RPC/msg"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for bridge, group in groupby(rows, key=lambda row: row.bridge):
+        table.add_section()
+        table.add_row(bridge, style="bold")
+        for row in group:
+            table.add_row(
+                f"  {row.route}",
+                str(row.sent),
+                str(row.delivered),
+                f"{row.p50_s:.2f}",
+                f"{row.p95_s:.2f}",
+                f"{row.gas_per_message:,.0f}",
+                f"{row.rpc_per_message:.2f}",
+            )
     console.print(table)
     console.print(
-        "p50/p95: from the second validator's signature on the root to the delivery's block time"
-        " (blocks carry whole seconds). RPC/message: all requests of the run, over all messages.",
+        "p50/p95: from the moment a message's root could be proved against (the quorum's last"
+        " signature, or the root's acceptance on the destination) to the delivery's block time;"
+        " blocks carry whole seconds. RPC: the relayer's requests to both chains, each"
+        " chain's spread over the messages that leave it or arrive there.",
         style="dim",
     )
 
 
-async def _keep(world: Devnet, relayer: RelayerProcess, console: Console) -> None:
+async def _keep(ground: Ground, relayer: RelayerProcess, console: Console) -> None:
     """Leave everything up until Ctrl-C, with all the addresses a person needs."""
     console.print(f"Relayer: {relayer.url}, pid {relayer.pid}, log {relayer.log}")
-    for name, site in world.sites.items():
-        console.print(f"{name}: {world.nodes[name].url} chain id {site.chain_id}")
-        console.print(f"  {site.hyperlane}", style="dim", highlight=False)
-    console.print("Ctrl-C ends it all.")
+    for name, node in ground.nodes.items():
+        console.print(f"{name}: {node.url} chain id {node.options.chain_id}")
+    console.print(f"Contracts: see {ground.config_path}. Ctrl-C ends it all.")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import yaml
 
@@ -58,6 +58,11 @@ class LocalBridge(Protocol):
         ...
 
     @property
+    def demo_messages(self) -> int:
+        """How many messages the demo sends over all its routes when there are several bridges."""
+        ...
+
+    @property
     def outcomes(self) -> Collection[str]:
         """topic0 of the logs that say that one call of a relayer did its work."""
         ...
@@ -89,6 +94,20 @@ class LocalBridge(Protocol):
 
     async def deliveries(self, sent: Sequence[Sent]) -> Mapping[MessageId, Delivery]:
         """What the destinations say of each message, read from their logs."""
+        ...
+
+
+@runtime_checkable
+class BringsNodes(Protocol):
+    """What a bridge offers besides when some of its chains are not for us to start."""
+
+    async def bring_nodes(
+        self, stack: AsyncExitStack, missing: Collection[str], directory: Path
+    ) -> Mapping[str, Anvil]:
+        """Run those of its own chains that are among `missing` until the stack is closed.
+
+        Its files go below `directory`; what another bridge has brought is not missing any more.
+        """
         ...
 
 
@@ -141,8 +160,13 @@ class Ground:
         """Boot the chains, deploy, write the configuration, let the bridges' operators work."""
         self.directory.mkdir(parents=True, exist_ok=True)
         chains = {name: id_ for one in self.bridges.values() for name, id_ in one.chains.items()}
+        for one in self.bridges.values():
+            if isinstance(one, BringsNodes):
+                missing = chains.keys() - self.nodes.keys()
+                self.nodes |= await one.bring_nodes(self._stack, missing, self.directory)
         for turn, (name, chain_id) in enumerate(chains.items()):
-            await self._start_chain(name, chain_id, first_nonce=NONCE_GAP * turn)
+            if name not in self.nodes:
+                await self._start_chain(name, chain_id, first_nonce=NONCE_GAP * turn)
         for bridge in self.bridges.values():
             await bridge.deploy(self.nodes, self.directory)
         self._write_config()
@@ -196,7 +220,7 @@ class Ground:
             "id": node.options.chain_id,
             "endpoints": [{"url": node.url, "ws_url": node.ws_url}],
             "finality": dict(plan.finality),
-            "block_time_s": plan.block_time_s or 1.0,
+            "block_time_s": node.options.block_time_s or 1.0,
             "multicall": str(MULTICALL3),
             "signers": [{"key_file": str(self._key_file(place))} for place in range(len(RELAYERS))],
             **plan.more_chain_settings,

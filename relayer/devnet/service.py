@@ -77,9 +77,9 @@ class RelayerProcess:
         async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
             return await answer.json()
 
-    async def rpc_requests(self) -> float:
+    async def rpc_requests(self, **labels: str) -> float:
         """JSON-RPC requests made so far, as its metrics count them (batch items one by one)."""
-        return await self.metric("relayer_rpc_requests_total")
+        return await self.metric("relayer_rpc_requests_total", **labels)
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's series that carry `labels`."""
@@ -95,11 +95,15 @@ class RelayerProcess:
     async def _until_ready(self) -> None:
         assert self._process is not None
         async with aiohttp.ClientSession() as session, asyncio.timeout(START_TIMEOUT_S):
-            while self._process.returncode is None:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{self.url}/readyz") as answer:
-                        if answer.status == 200:
-                            return
+            while not await self._is_ready(session):
+                if self._process.returncode is not None:
+                    text = f"ended with code {self._process.returncode}; see {self.log}"
+                    raise EndpointDown("relayer", text)
                 await asyncio.sleep(0.1)
-        code = self._process.returncode
-        raise EndpointDown("relayer", f"ended with code {code}; see {self.log}")
+
+    async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(f"{self.url}/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False

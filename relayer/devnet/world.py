@@ -52,6 +52,7 @@ class HyperlaneLocal:
     """`ground.LocalBridge` for Hyperlane between all of the plan's chains."""
 
     name = "hyperlane"
+    demo_messages = 600
     outcomes = frozenset({PROCESS_ID})
 
     def __init__(self, plan: WorldPlan | None = None) -> None:

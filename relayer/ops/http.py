@@ -64,9 +64,15 @@ class Readiness:
     detail: str = ""
 
 
-ChainsReady = Mapping[str, Readiness | bool]
-ReadinessProbe = Callable[[], ChainsReady | Awaitable[ChainsReady]]
-"""Answers per chain name, at once or later; raises `Transient` when the store is away."""
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Which parts of the service do their work; chains by their names."""
+
+    store: Readiness
+    chains: Mapping[str, Readiness]
+
+
+ReadinessProbe = Callable[[], Awaitable[Health]]
 
 
 class ListenAt(Protocol):
@@ -197,20 +203,19 @@ class _Pages:
     async def readyz(self, request: web.Request) -> web.Response:
         """200 while the store and at least one chain work; with `?chain=` while that chain does."""
         _only(request, ("chain",))
-        chains = await self._readiness.read()
+        health = await self._readiness.read()
+        chains = health.chains
         wanted = request.query.get("chain")
         if wanted is not None:
             if wanted not in chains:
                 raise _Refused(404, "no such chain", field="chain", value=wanted)
             chains = {wanted: chains[wanted]}
-        working = sum(part.ready for part in chains.values())
+        working = sum(part.ready for part in chains.values()) if health.store.ready else 0
         status = "ready" if working == len(chains) else "degraded" if working else "not ready"
         body = {
             "status": status,
-            "chains": {
-                name: {"ready": part.ready, "detail": printable(part.detail, 300)}
-                for name, part in chains.items()
-            },
+            "store": _part_view(health.store),
+            "chains": {name: _part_view(part) for name, part in chains.items()},
         }
         return web.json_response(body, status=200 if working else 503)
 
@@ -250,21 +255,19 @@ class _CachedReadiness:
         self._probe = probe
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._answer: Mapping[str, Readiness] = {}
-        self._until: float | None = None
+        self._answer: Health | None = None
+        self._until = 0.0
 
-    async def read(self) -> Mapping[str, Readiness]:
+    async def read(self) -> Health:
         async with self._lock:
-            if self._until is None or self._clock() >= self._until:
-                answer = self._probe()
-                chains = await answer if isinstance(answer, Awaitable) else answer
-                self._answer = {name: _as_readiness(part) for name, part in chains.items()}
+            if self._answer is None or self._clock() >= self._until:
+                self._answer = await self._probe()
                 self._until = self._clock() + READINESS_FOR_S
             return self._answer
 
 
-def _as_readiness(part: Readiness | bool) -> Readiness:
-    return part if isinstance(part, Readiness) else Readiness(part)
+def _part_view(part: Readiness) -> dict[str, object]:
+    return {"ready": part.ready, "detail": printable(part.detail, 300)}
 
 
 def _bounded(at_once: int) -> Middleware:

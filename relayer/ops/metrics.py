@@ -28,6 +28,11 @@ STAGE_BUCKETS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1800, 3600, 21_600,
 
 RPC_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
+STORE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2)
+
+STORE_ERRORS = ("store_unavailable", "timeout", "other")
+"""Why Redis did not answer; anything else counts as `other`."""
+
 RPC_METHODS = frozenset(
     {
         "eth_blockNumber",
@@ -63,7 +68,6 @@ TX_OUTCOMES = (
     "replaced_by_stranger",
     "cancelled",
     "refused",
-    "lost",
 )
 """What becomes of a transaction; any other word counts as `other`."""
 
@@ -189,6 +193,13 @@ class Metrics:
             "wei_spent", "Destination wei paid for mined transactions.", "route"
         )
 
+        self._income = self._counter(
+            "wei_earned", "Destination wei that inboxes paid for deliveries.", "route"
+        )
+        self._wasted = self._counter(
+            "wasted_calls", "Calls that were mined and delivered nothing.", "route"
+        )
+
     def _is_it_about_to_break(self) -> None:
         self._endpoint = self._gauge(
             "endpoint_healthy", "1 while the endpoint is used.", "chain", "endpoint"
@@ -213,6 +224,17 @@ class Metrics:
             "audit_root_mismatches", "Audits that found another root.", "tree"
         )
         self._store = self._gauge("store_up", "1 while Redis answers.")
+        self._store_seconds = Histogram(
+            "relayer_store_seconds",
+            "Seconds Redis took to answer when asked how it is.",
+            buckets=STORE_BUCKETS,
+            registry=self.registry,
+        )
+        self._store_errors = self._counter(
+            "store_errors", "Times Redis did not answer when asked how it is.", "kind"
+        )
+        for kind in STORE_ERRORS:
+            self._store_errors.labels(kind)
         self._memory = self._gauge("store_memory_bytes", "Memory Redis uses.")
 
     # --- series that must exist from the start -----------------------------------------------
@@ -252,6 +274,8 @@ class Metrics:
             self._held_up.labels(name, reason.value)
         self._gas.labels(name)
         self._wei.labels(name)
+        self._income.labels(name)
+        self._wasted.labels(name)
 
     def declare_tree(self, tree: str) -> None:
         """Create the series of a configured tree at zero."""
@@ -336,6 +360,14 @@ class Metrics:
         self._gas.labels(str(route)).inc(gas)
         self._wei.labels(str(route)).inc(wei)
 
+    def income(self, route: Route, wei: int) -> None:
+        """What the inbox paid for a mined transaction's deliveries on a route."""
+        self._income.labels(str(route)).inc(wei)
+
+    def wasted(self, route: Route) -> None:
+        """A mined call of ours delivered nothing (somebody was faster, or it failed)."""
+        self._wasted.labels(str(route)).inc()
+
     # --- is it about to break? ---------------------------------------------------------------
 
     def endpoint(self, chain: str, endpoint: str, *, healthy: bool, lag_blocks: int) -> None:
@@ -363,11 +395,16 @@ class Metrics:
         """The auditor computed another root than the chain's own."""
         self._mismatches.labels(tree).inc()
 
-    def store(self, *, up: bool, memory_bytes: int | None = None) -> None:
-        """Whether Redis answers, and what it uses."""
-        self._store.set(int(up))
-        if memory_bytes is not None:
-            self._memory.set(memory_bytes)
+    def store_answered(self, seconds: float, memory_bytes: int) -> None:
+        """Redis said how it is, after so long."""
+        self._store.set(1)
+        self._store_seconds.observe(max(0.0, seconds))
+        self._memory.set(memory_bytes)
+
+    def store_failed(self, kind: str) -> None:
+        """Redis was asked how it is and failed with one of `STORE_ERRORS`."""
+        self._store.set(0)
+        self._store_errors.labels(kind if kind in STORE_ERRORS else "other").inc()
 
     # --- making them -------------------------------------------------------------------------
 

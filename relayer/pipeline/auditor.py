@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
 from relayer.adapter import Adapter, TreeTruth
-from relayer.errors import RangeTooWide
+from relayer.errors import Fatal, LeaseLost, RangeTooWide, RelayerError
 from relayer.message import BlockNumber, ChainId
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.follower import Follower
@@ -15,6 +17,7 @@ from relayer.pipeline.forest import Forest
 from relayer.store import Store
 
 HEAL_RANGE = 1000
+CURSOR_LOOKS, CURSOR_LOOK_S = 50, 0.2
 
 
 class Auditor:
@@ -51,14 +54,30 @@ class Auditor:
     async def tick(self) -> bool:
         """Audit every tree of this chain once."""
         for adapter in self._adapters:
-            for truth in await adapter.truth():
-                if self._forest.spec(truth.tree).chain == self._chain:
+            truths: Sequence[TreeTruth] = ()
+            with self._apart(adapter.name):
+                truths = await adapter.truth()
+            for truth in truths:
+                with self._apart(truth.tree):
                     await self._audit(adapter, truth)
         return False
 
+    @contextlib.contextmanager
+    def _apart(self, subject: str) -> Iterator[None]:
+        """Tell a failure and go on with the next tree; what ends our tenure passes."""
+        try:
+            yield
+        except (LeaseLost, Fatal):
+            raise
+        except Exception as error:  # noqa: BLE001 - one tree or bridge must not stop the others
+            label = error.label if isinstance(error, RelayerError) else "crash"
+            self._log.warning("audit_failed", of=subject, kind=label, error=repr(error)[:300])
+            self._metrics.agent_failed(self.name, label)
+
     async def _audit(self, adapter: Adapter, truth: TreeTruth) -> None:
-        cursor = await self._store.cursor(self._chain)
-        if cursor is None or cursor.block < truth.block:
+        if self._forest.spec(truth.tree).chain != self._chain:
+            return
+        if not await self._have_read(truth.block):
             return
         size = await self._forest.size(truth.tree)
         self._metrics.tree(truth.tree, size)
@@ -78,6 +97,15 @@ class Auditor:
             )  # fmt: skip
             self._metrics.audit_mismatch(truth.tree)
 
+    async def _have_read(self, block: BlockNumber) -> bool:
+        """The chain's word is as new as its final block, which the follower is about to read."""
+        for _ in range(CURSOR_LOOKS):
+            cursor = await self._store.cursor(self._chain)
+            if cursor is not None and cursor.block >= block:
+                return True
+            await asyncio.sleep(CURSOR_LOOK_S)
+        return False
+
     async def _heal(self, adapter: Adapter, truth: TreeTruth) -> None:
         """Read backwards from the audited block until the tree is whole again."""
         start = self._starts[adapter.name]
@@ -87,7 +115,9 @@ class Auditor:
             try:
                 await self._follower.ingest(BlockNumber(first), BlockNumber(last))
             except RangeTooWide:
-                step = max(1, step // 2)
+                if step == 1:
+                    raise
+                step //= 2
                 continue
             last = first - 1
         size = await self._forest.size(truth.tree)

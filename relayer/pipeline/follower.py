@@ -13,7 +13,7 @@ import structlog
 
 from relayer.adapter import Adapter, Header, Log, LogSource
 from relayer.chains import ChainClient
-from relayer.errors import BadChainData, RangeTooWide, ReorgTooDeep
+from relayer.errors import BadChainData, RangeTooWide
 from relayer.message import (
     BlockHash,
     BlockNumber,
@@ -23,6 +23,7 @@ from relayer.message import (
     MessageSeen,
     PaymentSeen,
     ProgressSeen,
+    RootSeen,
     Timestamp,
 )
 from relayer.ops.metrics import Metrics
@@ -76,6 +77,7 @@ class Follower:
         self._on_facts = on_facts
         self._now = now
         self._range = LogRange(chain.settings.max_log_range)
+        self._adopted = False
         self._log = structlog.get_logger("relayer").bind(agent=self.name, chain=chain.name)
 
     @property
@@ -83,9 +85,14 @@ class Follower:
         return f"follower:{self._chain.name}"
 
     async def tick(self) -> bool:
-        """Scan one range of final blocks; True when more final blocks wait."""
+        """Scan one range of final blocks, and read one again that was asked for; True when
+        there is more of either.
+        """
         head, final = await self._chain.tip()
         cursor = await self._standing(final)
+        if not self._adopted:
+            await self._adopt(cursor)
+            self._adopted = True
         last = BlockNumber(min(final.number, cursor.block + self._range.size))
         if last > cursor.block:
             try:
@@ -96,7 +103,44 @@ class Follower:
             self._range.accepted()
             await self._store.advance(self._lease, Cursor(last, header.hash))
         self._metrics.chain(self._chain.name, head.number, final.number, last)
-        return last < final.number
+        more = await self.rescan(final.number)
+        return more or last < final.number
+
+    async def rescan(self, final: BlockNumber) -> bool:
+        """Read one part of the lowest range asked for, up to `final`; True when there was one."""
+        due = [one for one in await self._store.rescans(self._lease.chain) if one.at <= final]
+        if not due:
+            return False
+        rescan = due[0]
+        last = BlockNumber(min(rescan.last, final, rescan.at + self._range.size - 1))
+        try:
+            await self.ingest(rescan.at, last)
+        except RangeTooWide:
+            self._range.refused()
+            return True
+        await self._store.note_rescanned(self._lease, rescan, last)
+        self._log.info("blocks_read_again", first=rescan.at, last=last, of=rescan.name)
+        return True
+
+    async def _adopt(self, cursor: Cursor) -> None:
+        """Have the blocks read that a bridge new here wants and that were passed without it."""
+        wanted: dict[str, BlockNumber] = {}
+        for _, source in self._sources:
+            for name in source_names(source):
+                wanted[name] = min(source.start_block, wanted.get(name, source.start_block))
+        followed = await self._store.followed(self._lease.chain)
+        missed = {
+            name: start
+            for name, start in wanted.items()
+            if name not in followed or start < followed[name]
+        }
+        if not missed:
+            return
+        first = BlockNumber(min(missed.values()))
+        if cursor.hash and first <= cursor.block:
+            await self._store.ask_rescan(self._lease.chain, first, cursor.block)
+            self._log.warning("bridge_added", reads_again_from=first, to=cursor.block)
+        await self._store.note_followed(self._lease, missed)
 
     async def ingest(self, first: BlockNumber, last: BlockNumber) -> Header:
         """Read, decode and store the facts of an inclusive range of final blocks (idempotent)."""
@@ -148,8 +192,7 @@ class Follower:
         """Where we stand, after undoing blocks that the chain no longer has."""
         cursor = await self._store.cursor(self._lease.chain)
         if cursor is None:
-            start = min((source.start_block for _, source in self._sources), default=final.number)
-            return Cursor(BlockNumber(max(0, start) - 1), BlockHash(""))
+            return self._before_start(final)
         if not cursor.hash or cursor.block > final.number:
             return cursor
         if await self._is_canonical(cursor, final):
@@ -166,13 +209,18 @@ class Follower:
         return cursor.hash == (await self._chain.header(cursor.block)).hash
 
     async def _common_ancestor(self, final: Header) -> Cursor:
+        """The newest remembered block that is still the chain's, else the block before all.
+
+        Raises `ReorgTooDeep` (from the store) when facts were made in blocks forgotten since.
+        """
         for past in await self._store.remembered(self._lease.chain):
             if past.block <= final.number and await self._is_canonical(past, final):
                 return past
-        raise ReorgTooDeep(
-            f"chain {self._chain.name}: none of the remembered blocks is on the chain any more;"
-            " check that the endpoints serve the right chain, then rebuild from an empty store"
-        )
+        return self._before_start(final)
+
+    def _before_start(self, final: Header) -> Cursor:
+        start = min((source.start_block for _, source in self._sources), default=final.number)
+        return Cursor(BlockNumber(max(0, start) - 1), BlockHash(""))
 
 
 def sources_on(chain: ChainId, adapters: Iterable[Adapter]) -> list[tuple[Adapter, LogSource]]:
@@ -183,6 +231,11 @@ def sources_on(chain: ChainId, adapters: Iterable[Adapter]) -> list[tuple[Adapte
         for source in adapter.sources()
         if source.chain == chain
     ]
+
+
+def source_names(source: LogSource) -> list[str]:
+    """What a source follows, one name for each address and topic."""
+    return [f"{at} 0x{topic.hex()}" for at in source.addresses for topic in source.topics]
 
 
 def logs_of(source: LogSource, logs: Sequence[Log]) -> list[Log]:
@@ -202,4 +255,6 @@ def destinations(facts: Sequence[Fact]) -> set[ChainId]:
             found.add(fact.message.route.destination)
         elif isinstance(fact, PaymentSeen | ProgressSeen):
             found.add(fact.destination)
+        elif isinstance(fact, RootSeen):
+            found.add(fact.at.chain)
     return found

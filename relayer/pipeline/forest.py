@@ -1,24 +1,75 @@
-"""Keeps the outbox trees: grows them from leaves, reads proofs at any past size."""
+"""Keeps the outbox trees: grows them from leaves, reads proofs at any past size.
+
+Nodes of complete subtrees change only when their tree is cut, which its epoch tells: those read
+before are kept, and each use of them asks the store whether the epoch is still theirs.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 from relayer.adapter import NodeAt, TreeSpec
-from relayer.errors import UnknownRecord
+from relayer.errors import Transient, UnknownRecord
 from relayer.message import LeafAdded, TreeId
-from relayer.store import Lease, Store
+from relayer.store import Lease, Store, TreeState
 from relayer.trees import append_only
 
 GROW_STEP = 4096
 """Leaves taken into a tree per round trip."""
+MAX_NODES = 65_536
+"""Nodes kept in memory for all trees together: under 0.4 KiB each, so under 26 MiB."""
+
+
+class NodeMemory:
+    """Nodes of many trees, a tree's of one epoch only; the least recently used go first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._nodes: OrderedDict[tuple[TreeId, NodeAt], bytes] = OrderedDict()
+        self._states: dict[TreeId, TreeState] = {}
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def recall(
+        self, tree: TreeId, wanted: Iterable[NodeAt]
+    ) -> tuple[TreeState | None, dict[NodeAt, bytes]]:
+        """Those of the wanted nodes that are known, and the state they were read in."""
+        found: dict[NodeAt, bytes] = {}
+        for node in wanted:
+            value = self._nodes.get((tree, node))
+            if value is not None:
+                self._nodes.move_to_end((tree, node))
+                found[node] = value
+        return self._states.get(tree), found
+
+    def keep(self, tree: TreeId, state: TreeState, nodes: Mapping[NodeAt, bytes]) -> None:
+        """Keep nodes read in this state; what was read in another epoch of the tree goes."""
+        if not is_still(self._states.get(tree), state):
+            for key in [key for key in self._nodes if key[0] == tree]:
+                del self._nodes[key]
+        self._states[tree] = state
+        for node, value in nodes.items():
+            self._nodes[tree, node] = value
+            self._nodes.move_to_end((tree, node))
+        while len(self._nodes) > self._most:
+            self._nodes.popitem(last=False)
+
+
+def is_still(then: TreeState | None, now: TreeState) -> bool:
+    """Whether nodes read in the state `then` are true `now`: no cut, and not another store."""
+    return then is not None and then.epoch == now.epoch and then.size <= now.size
 
 
 class Forest:
     """`adapter.TreeReader` over the store, plus growth under the follower's lease."""
 
-    def __init__(self, store: Store, specs: Iterable[TreeSpec]) -> None:
+    def __init__(
+        self, store: Store, specs: Iterable[TreeSpec], *, most_nodes: int = MAX_NODES
+    ) -> None:
         self._store = store
+        self._memory = NodeMemory(most_nodes)
         self._specs = {spec.id: spec for spec in specs}
 
     def spec(self, tree: TreeId) -> TreeSpec:
@@ -75,7 +126,28 @@ class Forest:
             )
 
     async def _nodes(self, spec: TreeSpec, needs: Iterable[NodeAt]) -> Mapping[NodeAt, bytes]:
+        """The nodes in one round trip; in one more when the tree was cut since some were read.
+
+        `Transient` when the tree no longer has one of them.
+        """
         wanted = list(dict.fromkeys(needs))
         if not wanted:
             return {}
-        return await self._store.tree_nodes(spec.chain, spec.id, wanted)
+        then, known = self._memory.recall(spec.id, wanted)
+        missing = [node for node in wanted if node not in known]
+        now, found = await self._read(spec, missing)
+        if known and not is_still(then, now):
+            known = {}
+            now, found = await self._read(spec, wanted)
+        self._memory.keep(spec.id, now, found)
+        nodes = known | found
+        if len(nodes) < len(wanted):
+            raise Transient(f"tree {spec.id} was cut to {now.size} leaves while it was read")
+        return nodes
+
+    async def _read(
+        self, spec: TreeSpec, nodes: Sequence[NodeAt]
+    ) -> tuple[TreeState, dict[NodeAt, bytes]]:
+        if nodes:
+            return await self._store.tree_nodes(spec.chain, spec.id, nodes)
+        return await self._store.tree_state(spec.chain, spec.id), {}

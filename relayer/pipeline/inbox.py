@@ -32,6 +32,11 @@ class Inbox:
         """Messages that still fit."""
         return max(0, self._limit - len(self._items))
 
+    @property
+    def ids(self) -> list[MessageId]:
+        """The messages whose calls wait here, oldest first."""
+        return list(self._items)
+
     def put(self, items: Sequence[ReadyCall]) -> None:
         """Add calls; the caller claims no more than there is room for."""
         for item in items:

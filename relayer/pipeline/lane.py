@@ -6,11 +6,12 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from relayer.adapter import Adapter
 from relayer.chains import ChainClient
 from relayer.chains.signers import Signer
-from relayer.message import BridgeName, Fact, Timestamp
+from relayer.message import Address, BridgeName, Fact, Timestamp
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.auditor import Auditor
 from relayer.pipeline.follower import Follower
@@ -56,14 +57,11 @@ class ChainBells:
         self.submitter.ring()
 
 
-async def run_follower(
-    engine: Engine, chain: ChainClient, bells: ChainBells, lease: Lease, *, poll_s: float
-) -> None:
-    """Follow and audit one chain until cancelled or until the lease is lost."""
-    adapters = list(engine.adapters.values())
-    follower = Follower(
+def make_follower(engine: Engine, chain: ChainClient, lease: Lease) -> Follower:
+    """The follower of one chain under its lease."""
+    return Follower(
         chain=chain,
-        adapters=adapters,
+        adapters=list(engine.adapters.values()),
         store=engine.store,
         forest=engine.forest,
         lease=lease,
@@ -71,17 +69,25 @@ async def run_follower(
         on_facts=engine.on_facts,
         now=engine.now,
     )
+
+
+async def run_follower(
+    engine: Engine, chain: ChainClient, bells: ChainBells, lease: Lease, *, poll_s: float
+) -> None:
+    """Follow and audit one chain until cancelled or until the lease is lost."""
+    follower = make_follower(engine, chain, lease)
     auditor = Auditor(
         chain=chain.chain_id,
-        adapters=adapters,
+        adapters=list(engine.adapters.values()),
         store=engine.store,
         forest=engine.forest,
         follower=follower,
         metrics=engine.metrics,
     )
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_agent(follower, bells.follower, idle_s=poll_s))
-        group.create_task(run_agent(auditor, Bell(), idle_s=AUDIT_EVERY_S))
+        start = partial(run_agent, on_failure=engine.metrics.agent_failed)
+        group.create_task(start(follower, bells.follower, idle_s=poll_s))
+        group.create_task(start(auditor, Bell(), idle_s=AUDIT_EVERY_S))
 
 
 async def run_lane(
@@ -106,14 +112,10 @@ async def run_lane(
         on_ready=bells.submitter.ring,
         now=engine.now,
     )
-    lanes = [
-        SignerLane(chain=chain, signer=one, store=engine.store, lease=lease, now=engine.now)
-        for one in signers
-    ]
     submitter = Submitter(
         chain=chain,
         adapters=engine.adapters,
-        signers=lanes,
+        signers=await _signer_lanes(engine, chain, signers, lease),
         store=engine.store,
         lease=lease,
         policy=engine.policy,
@@ -124,5 +126,27 @@ async def run_lane(
         dry_run=engine.dry_run,
     )
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_agent(prover, bells.prover, idle_s=poll_s))
-        group.create_task(run_agent(submitter, bells.submitter, idle_s=poll_s))
+        start = partial(run_agent, on_failure=engine.metrics.agent_failed)
+        group.create_task(start(prover, bells.prover, idle_s=poll_s))
+        group.create_task(start(submitter, bells.submitter, idle_s=poll_s))
+
+
+async def _signer_lanes(
+    engine: Engine, chain: ChainClient, signers: Sequence[Signer], lease: Lease
+) -> list[SignerLane]:
+    """One for each signer, and one without a key for each former one with unsettled intents."""
+    keys: dict[Address, Signer | None] = {one.address: one for one in signers}
+    for address in await engine.store.signers(chain.chain_id):
+        keys.setdefault(address, None)
+    return [
+        SignerLane(
+            chain=chain,
+            address=address,
+            signer=signer,
+            store=engine.store,
+            lease=lease,
+            metrics=engine.metrics,
+            now=engine.now,
+        )
+        for address, signer in keys.items()
+    ]

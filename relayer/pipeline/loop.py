@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -57,8 +58,13 @@ class Bell:
         self._event.clear()
 
 
-async def run_agent(agent: Agent, bell: Bell, *, idle_s: float) -> None:
-    """Tick until cancelled; raises only `LeaseLost` and `Fatal`, which its owner must act on."""
+async def run_agent(
+    agent: Agent, bell: Bell, *, idle_s: float, on_failure: Callable[[str, str], None]
+) -> None:
+    """Tick until cancelled; raises only `LeaseLost` and `Fatal`, which its owner must act on.
+
+    `on_failure` is told the agent's name and an error label, or `crash`, for each failed tick.
+    """
     log = structlog.get_logger("relayer").bind(agent=agent.name)
     failures = 0
     while True:
@@ -72,10 +78,12 @@ async def run_agent(agent: Agent, bell: Bell, *, idle_s: float) -> None:
             failures += 1
             kind = "transient" if isinstance(error, Transient) else error.label
             log.warning("tick_failed", kind=kind, error=str(error)[:500], failures=failures)
+            on_failure(agent.name, error.label)
             busy = False
         except Exception as error:  # a bug must not stop the other agents
             failures += 1
             log.exception("tick_crashed", error=repr(error)[:500], failures=failures)
+            on_failure(agent.name, "crash")
             busy = False
         if failures:
             pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))

@@ -18,14 +18,17 @@ from relayer.chains.fees import FeeQuote, bump, quote
 from relayer.chains.signers import Signer
 from relayer.chains.transactions import Envelope, SendProblem, classify_send_error
 from relayer.errors import RpcRefused, Transient
-from relayer.message import Address, BlockNumber, Gas, MessageId, Timestamp, Wei
+from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, Wei
+from relayer.ops.metrics import Metrics
 from relayer.pipeline.packing import INTRINSIC_GAS, Body
-from relayer.store import Attempt, Intent, IntentCall, Lease, Store
+from relayer.store import Attempt, Charge, Intent, IntentCall, Lease, Settlement, Store
 
 TYPE_1 = b"\x01"
 TYPE_2 = b"\x02"
 RECEIPT_PATIENCE = 20
-"""Heads that a used nonce may go without a receipt before we believe that there is none."""
+RECEIPT_PATIENCE_S = 60.0
+"""Heads, and seconds on chains of fast ones, that a used nonce may go without a receipt before we
+believe that there is none."""
 GAP_PATIENCE = 3
 MOST_ATTEMPTS = 60
 """The store keeps 64 attempts of an intent."""
@@ -50,34 +53,35 @@ class SignerLane:
         self,
         *,
         chain: ChainClient,
-        signer: Signer,
+        address: Address,
+        signer: Signer | None,
         store: Store,
         lease: Lease,
+        metrics: Metrics,
         now: Callable[[], Timestamp],
     ) -> None:
+        """Without a `signer` (its key was taken out of the configuration) nothing new is sent:
+        what is in flight is sent again as it is, and settled."""
+        self.address = address
         self._chain = chain
         self._signer = signer
         self._store = store
         self._lease = lease
+        self._metrics = metrics
         self._now = now
         self._intents: dict[int, Intent] = {}
-        self._next = 0
         self._mined = 0
         self._floor = 0
         self._pushed_at: dict[int, int] = {}
         self._problems: dict[int, SendProblem] = {}
-        self._missing_since: dict[int, int] = {}
+        self._missing_since: dict[int, tuple[BlockNumber, Timestamp]] = {}
         self._gap_since: dict[int, int] = {}
         self._head = BlockNumber(0)
         self._settle_until: BlockNumber | None = None
         self._settle_to = 0
         self._log = structlog.get_logger("relayer").bind(
-            agent="submitter", chain=chain.name, signer=signer.address
+            agent="submitter", chain=chain.name, signer=address
         )
-
-    @property
-    def address(self) -> Address:
-        return self._signer.address
 
     @property
     def in_flight(self) -> int:
@@ -85,7 +89,7 @@ class SignerLane:
 
     def room(self) -> int:
         """Transactions that may be sent now."""
-        if self._settle_until is not None:
+        if self._signer is None or self._settle_until is not None:
             return 0
         return max(0, self._chain.settings.lane.window - len(self._intents))
 
@@ -100,36 +104,65 @@ class SignerLane:
         mined = self._mined = await self._chain.nonce(self.address, "latest")
         pending = await self._chain.nonce(self.address, "pending")
         self._head = (await self._chain.header("latest")).number
-        self._next = max([mined, *(nonce + 1 for nonce in self._intents)])
-        if pending > self._next:
+        known = max([mined, self._floor, *(nonce + 1 for nonce in self._intents)])
+        if pending > known and pending != self._settle_to:
             self._settle_to = pending
             self._settle_until = BlockNumber(self._head + FOREIGN_PENDING_BLOCKS)
-            self._log.warning("unknown_pending_transactions", count=pending - self._next)
+            self._log.warning("unknown_pending_transactions", count=pending - known)
+        if self._signer is None and self._intents:
+            self._log.warning("former_signer_in_flight", count=len(self._intents))
         for intent in self._intents.values():
             if intent.nonce >= mined:
                 await self._broadcast(intent)
 
     async def send(
-        self, body: Body, gas: Gas, message_ids: Sequence[MessageId], fees: FeeQuote
+        self,
+        body: Body,
+        gas: Gas,
+        calls: Sequence[IntentCall],
+        fees: FeeQuote,
+        *,
+        charge: Charge | None = None,
     ) -> list[MessageId]:
-        """Store the intent, then broadcast it; returns the ids that the store refused."""
-        envelope = self._envelope(self._next, body, gas, fees)
-        head = await self._attempt(envelope)
+        """Store the intent, then broadcast it; returns the ids that the store refused.
+
+        `RpcRefused` when the nodes veto what its access list names: the intent is taken back then,
+        and its nonce is free for the next.
+        """
+        nonce = self._free_nonce()
+        head = await self._attempt(self._envelope(nonce, body, gas, fees))
         intent = Intent(
             signer=self.address,
-            nonce=self._next,
-            calls=tuple(IntentCall(message_id, "deliver") for message_id in message_ids),
+            nonce=nonce,
+            calls=tuple(calls),
             attempts=(head,),
             created_at=self._now(),
-            purpose="deliver" if message_ids else "cancel",
+            purpose="deliver",
+            charge=charge,
         )
-        refused = await self._store.reserve_intent(self._lease, intent, list(message_ids))
+        ids = [call.message_id for call in calls]
+        refused = await self._store.reserve_intent(self._lease, intent, ids)
         if refused:
             return list(refused)
-        self._intents[intent.nonce] = intent
-        self._next += 1
-        await self._broadcast(intent)
+        self._intents[nonce] = intent
+        veto = await self._broadcast(intent)
+        if veto is not None and body.access_list and self._problems.get(nonce) in HOPELESS:
+            await self._take_back(intent)
+            raise veto
         return []
+
+    async def _take_back(self, intent: Intent) -> None:
+        """Nobody has it; should it turn up after all, its nonce lets only one of two be mined."""
+        taken_back = Settlement(Reason.NEW, "no node took it", charge=intent.charge)
+        await self._store.settle(self._lease, self.address, intent.nonce, taken_back)
+        self.forget(intent.nonce)
+
+    def _free_nonce(self) -> int:
+        """The lowest that is free: one wrong answer of the chain leaves no gap behind for long."""
+        nonce = max(self._mined, self._floor)
+        while nonce in self._intents:
+            nonce += 1
+        return nonce
 
     def committed(self) -> Wei:
         """The most that transactions in flight may still cost."""
@@ -143,45 +176,73 @@ class SignerLane:
     async def mined(self, head: BlockNumber) -> list[Mined]:
         """Intents whose nonce is used on chain, each with the receipt of whichever attempt won.
 
-        A missing receipt is believed only after `RECEIPT_PATIENCE` heads: the node that knows the
-        nonce and the node that knows the receipt may be two behind one address.
+        A missing receipt is believed only after some patience: the node that knows the nonce and
+        the node that knows the receipt may be two behind one address.
         """
         self._head = head
+        if self._signer is None and not self._intents:
+            return []
         latest = await self._chain.nonce(self.address, "latest")
         self._mined = latest
         self._settle_foreign(latest)
+        reach = self._reach()
         used = [intent for nonce, intent in sorted(self._intents.items()) if nonce < latest]
-        self._next = max([latest, self._floor, *(nonce + 1 for nonce in self._intents)])
+        far = [intent for nonce, intent in sorted(self._intents.items()) if nonce >= reach]
+        # what a reorg has set free again is missing anew when it is used the next time
+        doubtful = {intent.nonce for intent in (*used, *far)}
+        self._missing_since = {n: at for n, at in self._missing_since.items() if n in doubtful}
+        found = [Mined(intent, None) for intent in far if self._is_lost(intent.nonce)]
         if not used:
-            return []
+            return found
         hashes = [attempt.hash for intent in used for attempt in intent.attempts]
         receipts = dict(zip(hashes, await self._chain.receipts(hashes), strict=True))
-        found: list[Mined] = []
         for intent in used:
             won = [receipts[a.hash] for a in intent.attempts if receipts[a.hash] is not None]
             if won:
                 self._floor = max(self._floor, intent.nonce + 1)
                 found.append(Mined(intent, won[0]))
-            elif head - self._missing_since.setdefault(intent.nonce, head) >= RECEIPT_PATIENCE:
+            elif self._is_lost(intent.nonce):
                 found.append(Mined(intent, None))
         return found
 
-    async def settle(self, mined: Mined, outcome: str) -> None:
-        """Forget an intent whose outcome is written down on its messages."""
-        nonce = mined.intent.nonce
-        await self._store.settle_intent(self._lease, self.address, nonce, outcome)
+    def _is_lost(self, nonce: int) -> bool:
+        """Whether a nonce has been in doubt for longer than our patience."""
+        head, at = self._missing_since.get(nonce, (self._head, self._now()))
+        head = min(head, self._head)  # it may have been a block that never was
+        self._missing_since[nonce] = head, at
+        return self._head - head >= RECEIPT_PATIENCE and self._now() - at >= RECEIPT_PATIENCE_S
+
+    def _reach(self) -> int:
+        """From this nonce on, only a wrong count of the chain's can have made an intent.
+
+        Bridging the gap would cost a fee per imagined nonce, so its messages are sent again. Should
+        the chain ever get there, the nonce is used by us or by it, and never by both.
+        """
+        most_in_flight = len(self._intents) + self._chain.settings.lane.window
+        return max(self._mined, self._floor) + most_in_flight
+
+    def forget(self, nonce: int) -> None:
+        """The store has settled the intent of this nonce."""
         self._intents.pop(nonce, None)
         for by_nonce in (self._pushed_at, self._problems, self._missing_since, self._gap_since):
             by_nonce.pop(nonce, None)
 
     async def push(self) -> None:
-        """Fill nonce gaps below our own, then replace the lowest transaction when it is stuck."""
-        pending = [nonce for nonce in self._intents if nonce >= self._mined]
+        """Fill nonce gaps below our own, and replace the next transaction when it is stuck.
+
+        What waits above a gap is not stuck for its price.
+        """
+        reach = self._reach()
+        pending = [nonce for nonce in self._intents if self._mined <= nonce < reach]
         if not pending:
             return
-        await self._fill_gaps(max(pending))
-        stuck = self._intents[min(pending)]
-        last_push = max(stuck.attempts[-1].block, self._pushed_at.get(stuck.nonce, 0))
+        if self._signer is not None:
+            await self._fill_gaps(max(pending))
+        stuck = self._intents.get(self._mined)
+        if stuck is None:
+            return
+        last_push = self._pushed_at.get(stuck.nonce, stuck.attempts[-1].block)
+        last_push = self._pushed_at[stuck.nonce] = min(last_push, self._head)
         if self._head - last_push >= self._chain.settings.fees.replace_after_blocks:
             self._pushed_at[stuck.nonce] = self._head
             await self._replace(stuck)
@@ -195,7 +256,8 @@ class SignerLane:
         missing = [nonce for nonce in range(self._mined, top) if nonce not in self._intents][
             :window
         ]
-        self._gap_since = {nonce: self._gap_since.get(nonce, self._head) for nonce in missing}
+        head = self._head
+        self._gap_since = {n: min(self._gap_since.get(n, head), head) for n in missing}
         for nonce, since in list(self._gap_since.items()):
             if self._head - since >= GAP_PATIENCE:
                 await self._send_cancel(nonce)
@@ -208,19 +270,26 @@ class SignerLane:
         await self._store.reserve_intent(self._lease, intent, [])
         self._intents[nonce] = intent
         self._log.warning("nonce_gap_filled", nonce=nonce)
+        self._metrics.transaction(self._chain.name, "cancelled")
         await self._broadcast(intent)
 
     async def _replace(self, intent: Intent) -> None:
         """Same nonce, higher fees; the same bytes again when more money is not what is missing.
 
-        What no node accepts for its contents gives way to an empty transfer at the same nonce; its
-        messages are looked at again once that is mined.
+        What nodes refuse twice for its contents gives way to an empty transfer at the same nonce;
+        its messages are looked at again once that is mined.
         """
         last = intent.attempts[-1]
         problem = self._problems.get(intent.nonce)
-        if problem is SendProblem.INSUFFICIENT_FUNDS or len(intent.attempts) >= MOST_ATTEMPTS:
+        full = len(intent.attempts) >= MOST_ATTEMPTS
+        if self._signer is None or problem is SendProblem.INSUFFICIENT_FUNDS or full:
             await self._broadcast(intent)
             return
+        if problem in HOPELESS:
+            await self._broadcast(intent)
+            problem = self._problems.get(intent.nonce)
+            if problem not in HOPELESS:
+                return
         before = FeeQuote(max_fee=last.max_fee, tip=last.tip, gas_price=last.gas_price)
         limits = self._chain.settings.fees
         cap = Wei(int(limits.max_fee_gwei * 10**9))
@@ -238,11 +307,15 @@ class SignerLane:
         self._log.info(
             "transaction_replaced", nonce=intent.nonce, attempts=len(intent.attempts) + 1
         )
+        self._metrics.transaction(self._chain.name, "replaced")
         await self._broadcast(replaced)
 
     def _settle_foreign(self, latest: int) -> None:
         if self._settle_until is None:
             return
+        self._settle_until = BlockNumber(
+            min(self._settle_until, self._head + FOREIGN_PENDING_BLOCKS)
+        )
         if latest >= self._settle_to or self._head >= self._settle_until:
             self._settle_until = None
 
@@ -259,6 +332,7 @@ class SignerLane:
         )
 
     async def _attempt(self, envelope: Envelope) -> Attempt:
+        assert self._signer is not None  # without one there is no room and no replacement
         signed = await self._signer.sign(envelope)
         return Attempt(
             hash=signed.hash,
@@ -271,8 +345,8 @@ class SignerLane:
             block=self._head,
         )
 
-    async def _broadcast(self, intent: Intent) -> None:
-        """Send to every endpoint; a refusal is remembered for the next push."""
+    async def _broadcast(self, intent: Intent) -> RpcRefused | None:
+        """Send to every endpoint; a refusal is remembered for the next push, and answered."""
         self._problems.pop(intent.nonce, None)
         try:
             await self._chain.send_raw(intent.attempts[-1].raw)
@@ -281,9 +355,12 @@ class SignerLane:
         except RpcRefused as error:
             problem = classify_send_error(error.text)
             if problem in (SendProblem.ALREADY_KNOWN, SendProblem.NONCE_TOO_LOW):
-                return
+                return None
             self._problems[intent.nonce] = problem
             self._log.warning("broadcast_refused", problem=problem.value, error=str(error)[:300])
+            self._metrics.transaction(self._chain.name, "refused")
+            return error
+        return None
 
 
 def body_of_raw(raw: bytes) -> Body:

@@ -13,8 +13,9 @@ from typing import Any
 
 from relayer.chains import ChainClient
 from relayer.chains.multicall import encode_aggregate3_value
+from relayer.chains.transactions import AccessList
 from relayer.errors import CallReverted, EndpointDown, RelayerError, Transient
-from relayer.message import Address, Gas, Wei
+from relayer.message import Address, Gas, Reason, Wei
 from relayer.pipeline.inbox import ReadyCall
 
 CALL_OVERHEAD_GAS = 12_000
@@ -23,6 +24,8 @@ INTRINSIC_GAS = 21_000
 CALLDATA_GAS_PER_BYTE = 16
 CALL_OVERHEAD_BYTES = 192
 """ABI words around each packed call."""
+ACCESS_KEY_BYTES = 33
+"""A key of an access list in RLP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,12 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A call that must not be sent: the error says why; `gas` is set when only its price is."""
+    """A call that must not be sent: `error` says why, else a limit of ours by reason and detail."""
 
     item: ReadyCall
-    error: RelayerError | None
-    gas: Gas | None = None
+    error: RelayerError | None = None
+    reason: Reason = Reason.GAS_CAP_EXCEEDED
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,12 @@ class Body:
     to: Address
     data: bytes
     value: Wei
-    access_list: tuple[tuple[Address, tuple[bytes, ...]], ...] = ()
+    access_list: AccessList = ()
 
 
 def body_of(chain: ChainClient, items: Sequence[ReadyCall], *, lenient: bool) -> Body:
     """The body that carries `items`; `lenient` lets single calls fail without undoing the rest."""
-    access_list = tuple(entry for item in items for entry in item.call.access_list)
+    access_list = _united_access(items)
     if len(items) == 1:
         call = items[0].call
         return Body(call.to, call.data, call.value, access_list)
@@ -63,6 +67,16 @@ def body_of(chain: ChainClient, items: Sequence[ReadyCall], *, lenient: bool) ->
     calls = [(item.call.to, lenient, item.call.value, item.call.data) for item in items]
     value = Wei(sum(item.call.value for item in items))
     return Body(multicall, encode_aggregate3_value(calls), value, access_list)
+
+
+def _united_access(items: Sequence[ReadyCall]) -> AccessList:
+    """One entry for each address with all calls' keys in order, repeated ones too: what a key
+    means may depend on the one before it."""
+    united: dict[Address, list[bytes]] = {}
+    for item in items:
+        for address, keys in item.call.access_list:
+            united.setdefault(address, []).extend(keys)
+    return tuple((address, tuple(keys)) for address, keys in united.items())
 
 
 class Packer:
@@ -77,10 +91,12 @@ class Packer:
         self, items: Sequence[ReadyCall], sender: Address
     ) -> tuple[list[Pack], list[Failed]]:
         """Split `items` into packs that simulate well now, and calls that failed."""
-        shared = [item for item in items if self._may_share(item)]
-        single = [item for item in items if not self._may_share(item)]
+        most = self._lane.max_tx_bytes
+        failed = [_too_large(item, most) for item in items if len(item.call.data) > most]
+        small = [item for item in items if len(item.call.data) <= most]
+        shared = [item for item in small if self._may_share(item)]
+        single = [item for item in small if not self._may_share(item)]
         packs: list[Pack] = []
-        failed: list[Failed] = []
         for group in self._groups(shared):
             done, bad = await self._pack_group(group, sender)
             packs += done
@@ -103,7 +119,8 @@ class Packer:
         if self._cheapest:
             most = max(1, min(most, self._lane.batch_gas // self._cheapest))
         for item in items:
-            weight = len(item.call.data) + CALL_OVERHEAD_BYTES
+            named = sum(len(keys) for _, keys in item.call.access_list)
+            weight = len(item.call.data) + CALL_OVERHEAD_BYTES + ACCESS_KEY_BYTES * named
             full = not groups or len(groups[-1]) >= most
             if full or size + weight > self._lane.max_tx_bytes:
                 groups.append([])
@@ -158,7 +175,8 @@ class Packer:
                 failed.append(Failed(item, odd))
                 continue
             if gas > cap:
-                failed.append(Failed(item, None, gas))
+                detail = f"needs {gas} gas, lane.gas_cap is {cap}"
+                failed.append(Failed(item, detail=detail))
                 continue
             good.append((item, gas))
             self._cheapest = gas if self._cheapest is None else Gas(min(self._cheapest, gas))
@@ -184,6 +202,12 @@ class Packer:
     def _with_margin(self, gas: Gas, items: Sequence[ReadyCall] = ()) -> Gas:
         floor = sum(item.call.gas_floor for item in items)
         return Gas(max(gas, floor) * (100 + self._lane.gas_margin_percent) // 100)
+
+
+def _too_large(item: ReadyCall, most: int) -> Failed:
+    """No node takes it; sent, it would hold its nonce up until an empty transfer replaced it."""
+    detail = f"a call of {len(item.call.data)} bytes, lane.max_tx_bytes is {most}"
+    return Failed(item, reason=Reason.UNDELIVERABLE, detail=detail)
 
 
 def _request(body: Body, sender: Address, gas: int) -> dict[str, Any]:

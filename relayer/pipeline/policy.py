@@ -7,14 +7,34 @@ chain authenticated (route, sender, recipient, id, body), never at free text.
 from __future__ import annotations
 
 import fnmatch
-import re
+import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 from relayer.adapter import Refuse, Wait
-from relayer.message import Gas, Reason, Record
-from relayer.settings import FeeRule, MatchRule, PolicySettings
+from relayer.message import Gas, Reason, Record, Wei
+from relayer.settings import FeeRule, MatchRule, PolicySettings, body_pattern
 
 RECHECK_PAYMENT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one delivery would take and bring, at this moment's price."""
+
+    gas: Gas
+    cost: Wei
+    """Of the destination, its share of the chain's data fee included."""
+    income: Wei
+    """What the inbox pays whoever delivers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A daily limit in wei, under a name that says which."""
+
+    name: str
+    limit: int
 
 
 class Policy:
@@ -35,32 +55,76 @@ class Policy:
             return Refuse(Reason.DENIED_BY_POLICY, "no rule of policy.fee matches")
         return None
 
-    def unpaid(self, record: Record, gas: Gas | None = None) -> Wait | None:
-        """Wait while the message has not paid what its fee rule asks.
+    def unpaid(self, record: Record, offer: Offer | None = None) -> Wait | None:
+        """Wait while the message has not paid, or does not pay, what its fee rule asks.
 
-        `gas` is the simulated cost in destination gas units; without it only rules that need no
-        simulation are checked.
+        Without an `offer` (before a simulation) only rules that need none are checked.
         """
-        rule = self._fee_rule(record)
-        if rule is None or rule.kind == "sponsor":
+        found = self._fee_rule(record)
+        if found is None:
             return None
-        paid = record.payment
-        if rule.kind == "minimum":
-            if paid.count and paid.amount >= rule.minimum:
-                return None
-            return _awaiting_payment(f"paid {paid.amount} wei of at least {rule.minimum}")
-        if gas is None:
-            return None
-        needed = int(Fraction(rule.fraction) * gas)
-        if paid.count and paid.gas >= needed:
-            return None
-        return _awaiting_payment(f"paid for {paid.gas} gas of at least {needed}")
-
-    def _fee_rule(self, record: Record) -> FeeRule | None:
-        for rule in self._settings.fee:
-            if rule.match is None or matches(rule.match, record):
-                return rule
+        name, rule = found
+        match rule.kind:
+            case "minimum":
+                return _minimum(rule, record)
+            case "quote_fraction" if offer is not None:
+                return _quoted(rule, record, offer)
+            case "profit" if offer is not None:
+                return _profit(rule, offer)
+            case "sponsor" if offer is not None:
+                return _affordable(name, rule, offer)
         return None
+
+    def budgets(self, record: Record) -> tuple[Budget, ...]:
+        """The daily budgets that the message's delivery is taken out of."""
+        found = self._fee_rule(record)
+        if found is None:
+            return ()
+        name, rule = found
+        budgets = []
+        if rule.max_per_day is not None:
+            budgets.append(Budget(f"{name}.max_per_day", rule.max_per_day))
+        if rule.max_per_sender is not None:
+            whose = f"{name}.max_per_sender {_word(record.message.sender)}"
+            budgets.append(Budget(whose, rule.max_per_sender))
+        return tuple(budgets)
+
+    def _fee_rule(self, record: Record) -> tuple[str, FeeRule] | None:
+        """The first rule that matches, with its place in the configuration."""
+        for number, rule in enumerate(self._settings.fee):
+            if rule.match is None or matches(rule.match, record):
+                return f"policy.fee[{number}]", rule
+        return None
+
+
+def _minimum(rule: FeeRule, record: Record) -> Wait | None:
+    paid = record.payment
+    if paid.count and paid.amount >= rule.minimum:
+        return None
+    return _awaiting_payment(f"paid {paid.amount} wei of at least {rule.minimum}")
+
+
+def _quoted(rule: FeeRule, record: Record, offer: Offer) -> Wait | None:
+    paid = record.payment
+    needed = int(Fraction(rule.fraction) * offer.gas)
+    if paid.count and paid.gas >= needed:
+        return None
+    return _awaiting_payment(f"paid for {paid.gas} gas of at least {needed}")
+
+
+def _profit(rule: FeeRule, offer: Offer) -> Wait | None:
+    needed = math.ceil(offer.cost * (1 + Fraction(rule.margin)))
+    if offer.income >= needed:
+        return None
+    return _awaiting_payment(f"earns {offer.income} wei, at today's gas price {needed} are needed")
+
+
+def _affordable(name: str, rule: FeeRule, offer: Offer) -> Wait | None:
+    limit = rule.max_per_message
+    if limit is None or offer.cost <= limit:
+        return None
+    detail = f"costs about {offer.cost} wei, {name}.max_per_message is {limit}"
+    return Wait(Reason.BUDGET_SPENT, detail, recheck_s=RECHECK_PAYMENT_S)
 
 
 def _awaiting_payment(detail: str) -> Wait:
@@ -80,9 +144,13 @@ def matches(rule: MatchRule, record: Record) -> bool:
         rule.message_id is None or rule.message_id.lower() == message.id,
         rule.max_body is None or len(message.body) <= rule.max_body,
         rule.min_body is None or len(message.body) >= rule.min_body,
-        rule.body_regex is None or re.search(rule.body_regex, message.body.hex()) is not None,
+        rule.body_regex is None or _is_in_body(rule.body_regex, message.body),
     )
     return all(checks)
+
+
+def _is_in_body(regex: str, body: bytes) -> bool:
+    return body_pattern(regex).search(body.hex()) is not None
 
 
 def _same_account(one: str, other: str) -> bool:

@@ -16,8 +16,9 @@ from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.policy import Policy
 from relayer.store import Lease, Store
 
-VISIBILITY_S = 15.0
-"""A claimed message comes back by itself after this long, should we die with it in hand."""
+VISIBILITY_S = 60.0
+"""What is claimed, and again what is handed over, comes back by itself after this long. Long, so
+that a busy submitter's messages are not proved over and over; a dead holder's are recalled."""
 SICK_RECHECK_S = 10.0
 BELIEVED_AFTER = 2
 
@@ -47,6 +48,7 @@ class Prover:
         self._out = out
         self._on_ready = on_ready
         self._now = now
+        self._must_recall = True
         self._log = structlog.get_logger("relayer").bind(agent=self.name)
 
     @property
@@ -54,7 +56,21 @@ class Prover:
         return f"prover:{self._chain.name}"
 
     async def tick(self) -> bool:
-        """Open gates, claim one batch of due messages and write down what each needs."""
+        """Open gates, claim one batch of due messages and write down what each needs.
+
+        First of all, and after any failure, what was claimed and is in nobody's hand is recalled:
+        the lane's former holder may have died with it, or an answer of the store was lost.
+        """
+        try:
+            return await self._tick()
+        except BaseException:
+            self._must_recall = True
+            raise
+
+    async def _tick(self) -> bool:
+        if self._must_recall:
+            await self._store.recall(self._lease, self._out.ids)
+            self._must_recall = False
         await self._open_gates()
         limit = min(self._chain.settings.lane.claim, self._out.room)
         if limit <= 0:
@@ -172,7 +188,7 @@ class Prover:
         if not ready:
             return
         ids = [item.record.id for item in ready]
-        moved_on = set(await self._store.note_ready(self._lease, ids))
+        moved_on = set(await self._store.note_ready(self._lease, ids, visibility_s=VISIBILITY_S))
         for item in ready:
             if item.record.id in moved_on:
                 continue

@@ -8,41 +8,47 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
-from relayer.adapter import Action, Adapter, Outcome, Refuse, Wait
+from relayer.adapter import Action, Adapter, Call, Outcome, Refuse, Verdict, Wait
 from relayer.chains import ChainClient
-from relayer.chains.fees import FeeQuote, quote
-from relayer.chains.logs import parse_logs
-from relayer.errors import BadChainData, CallReverted, Fatal, LeaseLost, RelayerError
+from relayer.chains.fees import FeeQuote, data_fee_view, quote
+from relayer.chains.transactions import SendProblem, classify_send_error
+from relayer.errors import BadChainData, CallReverted, Fatal, LeaseLost, RelayerError, RpcRefused
 from relayer.message import (
+    Address,
     BlockNumber,
     BridgeName,
-    DeliverySeen,
-    Gas,
     MessageId,
     Reason,
     Record,
-    Route,
     Timestamp,
     TxHash,
     Wei,
 )
 from relayer.ops.metrics import Metrics
-from relayer.pipeline.follower import logs_of, sources_on
+from relayer.pipeline.budgets import Budgets
+from relayer.pipeline.follower import sources_on
 from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.nonces import Mined, SignerLane
 from relayer.pipeline.packing import Failed, Pack, Packer, body_of, revert_of
 from relayer.pipeline.policy import Policy
+from relayer.pipeline.receipts import carried_by, cost_of, income_of
 from relayer.pipeline.retry import RetryPolicy
-from relayer.store import Lease, Store
+from relayer.store import Failure, Inclusion, Intent, IntentCall, Lease, Settlement, Store
 
 WAIT_AFTER_FAILURE_S = 15.0
 POOR_RECHECK_S = 30.0
+DEAR_RECHECK_S = 15.0
+UNSIMULATED_RECHECK_S = 5.0
 AT_ONCE_S = 0.0
 AGAIN_S = 2.0
 TRANSACTIONS_PER_TICK = 8
+HEAD_MAY_LAG = 64
+"""Blocks that a receipt may be ahead of the newest header we have read."""
+NOBODY = Address("0x" + "00" * 20)
 
 
 class Submitter:
@@ -68,7 +74,7 @@ class Submitter:
         self._signers = signers
         self._store = store
         self._lease = lease
-        self._policy = policy
+        self._budgets = Budgets(chain.chain_id, policy, store, now)
         self._metrics = metrics
         self._inbox = inbox
         self._now = now
@@ -104,7 +110,7 @@ class Submitter:
         head = (await self._chain.header("latest")).number
         for signer in self._signers:
             for mined in await signer.mined(head):
-                await self._settle(signer, mined)
+                await self._settle(signer, mined, head)
             await signer.push()
             self._metrics.in_flight(self._chain.name, signer.address, signer.in_flight)
         await self._reopen_overdue()
@@ -126,7 +132,9 @@ class Submitter:
                 await self._wait([item for pack in packs for item in pack.items], would)
             elif packs:
                 await self._send_packs(packs, unsent)
-            await self._note_failures(failed)
+            for failure in failed:
+                await self._note_failure(failure)
+                unsent.pop(failure.item.record.id, None)
         except (LeaseLost, Fatal):
             raise
         except RelayerError as error:
@@ -137,8 +145,16 @@ class Submitter:
     async def _send_packs(self, packs: Sequence[Pack], unsent: dict[MessageId, ReadyCall]) -> None:
         """Send each pack, taking its messages out of `unsent` as it goes."""
         fees = await quote(self._chain)
+        base_fee = (await self._chain.header("latest")).base_fee
+        price = fees.expected(base_fee)
+        if base_fee is not None and fees.max_fee < base_fee:
+            # no block would take it, and its nonce would hold up all that come after
+            detail = f"the base fee is {base_fee} wei, fees.max_fee_gwei allows {fees.max_fee}"
+            wait = Wait(Reason.FEE_CAP_EXCEEDED, detail, recheck_s=DEAR_RECHECK_S)
+            await self._wait([item for pack in packs for item in pack.items], wait)
+            return
         for pack in packs:
-            await self._send(pack, fees)
+            await self._send(pack, fees, price)
             for item in pack.items:
                 unsent.pop(item.record.id, None)
 
@@ -149,23 +165,29 @@ class Submitter:
             default=None,
         )
 
-    async def _send(self, pack: Pack, fees: FeeQuote) -> None:
-        unpaid = [
-            (item, wait)
-            for item in pack.items
-            if (wait := self._policy.unpaid(item.record, Gas(pack.gas // len(pack.items))))
-        ]
-        for item, wait in unpaid:
+    async def _send(self, pack: Pack, fees: FeeQuote, price: Wei) -> None:
+        data_fee = await self._data_fee(pack.items)
+        admission = await self._budgets.admit(
+            pack.items, pack.gas, Wei(pack.gas * price + data_fee)
+        )
+        for item, wait in admission.waits:
             await self._wait([item], wait)
-        items = [item for item in pack.items if item not in [poor for poor, _ in unpaid]]
+        items = admission.items
         if not items:
             return
         body = body_of(self._chain, items, lenient=True)
-        signer = await self._signer_for(items, body.value + pack.gas * fees.max_fee)
+        signer = await self._signer_for(items, body.value + pack.gas * fees.max_fee + data_fee)
         if signer is None:
             return
-        ids = [item.record.id for item in items]
-        refused = await signer.send(body, pack.gas, ids, fees)
+        calls = [
+            IntentCall(item.record.id, item.call.what, item.call.final, item.call.income)
+            for item in items
+        ]
+        try:
+            refused = await signer.send(body, pack.gas, calls, fees, charge=admission.charge)
+        except RpcRefused as veto:
+            await self._isolate(items, veto, fees, price)
+            return
         if refused:
             # somebody else moved them on meanwhile; the rest comes back by itself
             rest = [item for item in items if item.record.id not in set(refused)]
@@ -176,6 +198,36 @@ class Submitter:
             waited = self._now() - item.record.since
             self._metrics.stage(item.record.route, "ready_to_submitted", waited)
         self._log.info("transaction_sent", calls=len(items), gas=pack.gas, signer=signer.address)
+
+    async def _isolate(
+        self, items: Sequence[ReadyCall], veto: RpcRefused, fees: FeeQuote, price: Wei
+    ) -> None:
+        """No node takes a transaction with these calls: send the halves, and judge what is left."""
+        outcome = Outcome(revert=b"", text=str(veto)[:500], mined=False)
+        if len(items) == 1 or self._verdict(items[0], outcome).reason is Reason.PAUSED:
+            for item in items:
+                await self._judge(item, veto)
+            return
+        middle = len(items) // 2
+        for half in (items[:middle], items[middle:]):
+            packs, failed = await self._packer.pack(half, self._signers[0].address)
+            for pack in packs:
+                await self._send(pack, fees, price)
+            for failure in failed:
+                await self._note_failure(failure)
+
+    async def _data_fee(self, items: Sequence[ReadyCall]) -> Wei:
+        """What the chain adds for publishing the transaction's data elsewhere, 0 where nothing."""
+        oracle = self._chain.settings.fees.data_fee_oracle
+        if oracle is None:
+            return Wei(0)
+        data = body_of(self._chain, items, lenient=True).data
+        (answer,) = await self._chain.read([data_fee_view(oracle, data)])
+        if not answer.ok or len(answer.data) != 32:
+            raise BadChainData(
+                f"chains.{self._chain.name}.fees.data_fee_oracle {oracle} does not answer getL1Fee"
+            )
+        return Wei(int.from_bytes(answer.data, "big"))
 
     async def _signer_for(self, items: Sequence[ReadyCall], worst_cost: int) -> SignerLane | None:
         """A signer with room and money; without one the messages wait with the reason."""
@@ -196,29 +248,22 @@ class Submitter:
 
     # --- failures before sending -------------------------------------------------------------
 
-    async def _note_failures(self, failed: Sequence[Failed]) -> None:
-        for failure in failed:
-            await self._note_failure(failure)
-
-    async def _note_failure(self, failure: Failed) -> None:
-        record = failure.item.record
-        if failure.error is not None and not isinstance(failure.error, CallReverted):
-            # the node's trouble, not the message's
-            wait = Wait(Reason.SOURCE_UNREACHABLE, str(failure.error)[:300], recheck_s=5.0)
-            await self._wait([failure.item], wait)
-            return
-        if failure.error is None:
-            detail = f"needs {failure.gas} gas, cap is {self._chain.settings.lane.gas_cap}"
-            await self._fail(record, Reason.GAS_CAP_EXCEEDED, detail, {"gas": str(failure.gas)})
-            return
-        await self._judge(failure.item, failure.error)
+    async def _note_failure(self, failed: Failed) -> None:
+        record, error = failed.item.record, failed.error
+        if error is None:
+            failure = self._failure(record, failed.reason, failed.detail, {})
+            await self._note(record, failure)
+        elif isinstance(error, CallReverted):
+            await self._judge(failed.item, error)
+        else:
+            await self._wait([failed.item], _trouble(error))
 
     async def _judge(self, item: ReadyCall, error: RelayerError) -> None:
         """Let the adapter say what a failed simulation means, and write that down."""
         record = item.record
         revert = revert_of(error)
         outcome = Outcome(revert=revert, text=str(error)[:500], mined=False)
-        verdict = self._adapters[record.route.bridge].classify(record, item.call, outcome)
+        verdict = self._verdict(item, outcome)
         evidence = {"revert": "0x" + revert.hex(), "text": str(error)[:500]}
         self._metrics.reason(record.route, verdict.reason)
         match verdict.action:
@@ -231,32 +276,42 @@ class Submitter:
                 wait = Wait(verdict.reason, verdict.detail, recheck_s=WAIT_AFTER_FAILURE_S)
                 await self._wait([item], wait)
             case Action.RETRY:
-                await self._fail(record, verdict.reason, verdict.detail, evidence)
+                failure = self._failure(record, verdict.reason, verdict.detail, evidence)
+                await self._note(record, failure)
             case Action.HOLD | Action.DEAD:
                 dead = verdict.action is Action.DEAD
                 refuse = Refuse(verdict.reason, verdict.detail, dead=dead)
                 await self._store.note_refused(self._lease, [(record.id, refuse, evidence)])
 
-    async def _fail(
-        self,
-        record: Record,
-        reason: Reason,
-        detail: str,
-        evidence: Mapping[str, str],
-        *,
-        at_once: bool = False,
-    ) -> None:
+    def _verdict(self, item: ReadyCall, outcome: Outcome) -> Verdict:
+        adapter = self._adapters[item.record.route.bridge]
+        try:
+            return adapter.classify(item.record, item.call, outcome)
+        except Exception:  # noqa: BLE001 - one poisonous message must not stop the others
+            self._log.exception("adapter_crashed", message_id=item.record.id)
+            return Verdict(Action.RETRY, Reason.INTERNAL_ERROR, "see the log")
+
+    def _failure(
+        self, record: Record, reason: Reason, detail: str, evidence: Mapping[str, str]
+    ) -> Failure:
         """One attempt spent: back off, or the dead letters when attempts run out."""
         delay = self._retry.delay_s(record.attempts + 1, self._rng)
-        self._metrics.reason(record.route, reason)
-        if delay is None:
-            await self._store.note_dead(self._lease, [(record.id, reason, detail, dict(evidence))])
-            self._log.error("message_dead", message_id=record.id, reason=reason, detail=detail)
-            return
-        wake_at = Timestamp(self._now() + (0.0 if at_once else delay))
-        await self._store.note_retry(
-            self._lease, [(record.id, reason, detail, dict(evidence), wake_at, True)]
-        )
+        wake_at = None if delay is None else Timestamp(self._now() + delay)
+        return Failure(record.id, reason, detail, evidence, wake_at)
+
+    async def _note(self, record: Record, failure: Failure) -> None:
+        await self._store.note_failures(self._lease, [failure])
+        self._report_failure(record, failure)
+
+    def _report_failure(self, record: Record, failure: Failure) -> None:
+        self._metrics.reason(record.route, failure.reason)
+        if failure.wake_at is None:
+            self._log.error(
+                "message_dead",
+                message_id=record.id,
+                reason=failure.reason,
+                detail=failure.detail,
+            )
 
     async def _wait(self, items: Sequence[ReadyCall], wait: Wait) -> None:
         if items:
@@ -264,68 +319,88 @@ class Submitter:
 
     # --- after mining ------------------------------------------------------------------------
 
-    async def _settle(self, signer: SignerLane, mined: Mined) -> None:
-        """Write down what a mined transaction did to each of its messages, then forget it."""
-        ids = [call.message_id for call in mined.intent.calls]
+    async def _settle(self, signer: SignerLane, mined: Mined, head: BlockNumber) -> None:
+        """Write down what a transaction did to each of its messages and what it cost, and forget
+        it, in one step: a lost answer and a repeat book nothing twice."""
+        intent = mined.intent
+        records = await self._store.get_many([call.message_id for call in intent.calls])
         if mined.receipt is None:
-            self._metrics.transaction(self._chain.name, "replaced_by_stranger")
-            await self._store.reopen(self._lease, ids, Reason.REPLACED)
-            await signer.settle(mined, "lost")
-            return
-        block = BlockNumber(int(str(mined.receipt["blockNumber"]), 16))
-        tx = TxHash(str(mined.receipt["transactionHash"]))
-        records = await self._store.get_many(ids)
-        delivered = self._delivered_by(mined.receipt)
-        good = [record for record in records if record.id in delivered]
-        if good:
-            await self._store.note_included(
-                self._lease, [(record.id, block, tx, True, "") for record in good]
+            outcome = "replaced_by_stranger"
+            settlement = Settlement(Reason.REPLACED, "lost", charge=intent.charge)
+        else:
+            reverted = int(str(mined.receipt["status"]), 16) != 1
+            outcome = "reverted" if reverted else "mined"
+            settlement = self._outcome(intent, mined.receipt, records, head=head)
+        settled = await self._store.settle(self._lease, signer.address, intent.nonce, settlement)
+        signer.forget(intent.nonce)
+        if settled is not None:
+            self._metrics.transaction(self._chain.name, outcome)
+            self._report(settlement, records)
+            self._log.info(
+                "transaction_settled",
+                outcome=outcome,
+                nonce=intent.nonce,
+                calls=len(records),
+                tx=settlement.inclusion and settlement.inclusion.tx,
             )
+
+    def _outcome(
+        self,
+        intent: Intent,
+        receipt: Mapping[str, object],
+        records: Sequence[Record],
+        *,
+        head: BlockNumber,
+    ) -> Settlement:
+        """Delivered, carried one step on, or an attempt spent: what became of each message."""
+        chain = self._chain.chain_id
+        # a block far beyond the head would never be final, and its messages `included` for ever
+        told = int(str(receipt["blockNumber"]), 16)
+        block = BlockNumber(min(head + HEAD_MAY_LAG, told))
+        tx = TxHash(str(receipt["transactionHash"]))
+        carried = carried_by(receipt, chain, self._sources)
+        steps = {call.message_id for call in intent.calls if not call.final}
+        good = carried.delivered | (carried.moved & steps)
+        costs = cost_of(receipt, chain, [one.route for one in records])
+        return Settlement(
+            Reason.NEW,
+            f"carried on by {tx}",
+            Inclusion(block, tx, tuple(one.id for one in records if one.id in carried.delivered)),
+            tuple(self._wasted(one, tx) for one in records if one.id not in good),
+            costs,
+            income_of(intent, records, carried.delivered),
+            intent.charge,
+            Wei(sum(cost.wei for cost in costs.values())),
+        )
+
+    def _wasted(self, record: Record, tx: TxHash) -> Failure:
+        """Mined in vain. In company: look again at once, and alone. Alone, or when the adapter says
+        that the target failed, it was the message's own doing: back off, or one that only fails
+        on chain burns money block by block."""
+        detail = f"mined in {tx} without delivery"
+        call = Call(record.id, NOBODY, b"")
+        verdict = self._verdict(ReadyCall(record, call), Outcome(b"", detail, mined=True))
+        is_target = verdict.reason is Reason.TARGET_FAILED
+        reason = verdict.reason if is_target else Reason.CALL_REVERTED
+        failure = self._failure(record, reason, detail, {"tx": tx})
+        if is_target or record.alone or failure.wake_at is None:
+            return failure
+        return replace(failure, wake_at=self._now())
+
+    def _report(self, settlement: Settlement, records: Sequence[Record]) -> None:
+        failures = {failure.id: failure for failure in settlement.failures}
+        included = settlement.inclusion.ids if settlement.inclusion else ()
         for record in records:
-            if record.id in delivered:
+            if record.id in failures:
+                self._report_failure(record, failures[record.id])
+                self._metrics.wasted(record.route)
+            elif record.id in included:
                 waited_s = self._now() - record.since
                 self._metrics.stage(record.route, "submitted_to_included", waited_s)
-                continue
-            # carried but not delivered: an attempt is spent; look again at once, and alone
-            detail = f"mined in {tx} without delivery"
-            await self._fail(record, Reason.CALL_REVERTED, detail, {"tx": tx}, at_once=True)
-        ok = int(str(mined.receipt["status"]), 16) == 1
-        self._metrics.transaction(self._chain.name, "mined" if ok else "reverted")
-        await self._book_cost(mined.receipt, records)
-        await signer.settle(mined, "mined")
-        self._log.info("transaction_mined", tx=tx, block=block, delivered=len(good), of=len(ids))
-
-    def _delivered_by(self, receipt: Mapping[str, object]) -> set[MessageId]:
-        """Ids that the receipt's logs say are delivered; what cannot be read is left to the
-        follower, which confirms it or has it reopened."""
-        delivered: set[MessageId] = set()
-        try:
-            logs = parse_logs(self._chain.chain_id, receipt.get("logs"))
-        except BadChainData as error:
-            self._log.error("receipt_unreadable", error=str(error)[:300])
-            return delivered
-        for adapter, source in self._sources:
-            try:
-                facts = adapter.decode(logs_of(source, logs))
-            except BadChainData as error:
-                self._log.error("receipt_unreadable", bridge=adapter.name, error=str(error)[:300])
-                continue
-            delivered |= {fact.message_id for fact in facts if isinstance(fact, DeliverySeen)}
-        return delivered
-
-    async def _book_cost(self, receipt: Mapping[str, object], records: Sequence[Record]) -> None:
-        """Share what the transaction cost over the routes of its messages."""
-        gas = int(str(receipt["gasUsed"]), 16)
-        price = int(str(receipt.get("effectiveGasPrice", "0x0")), 16)
-        data_fee = int(str(receipt.get("l1Fee") or "0x0"), 16)
-        carried: dict[Route, int] = {}
-        for record in records:
-            carried[record.route] = carried.get(record.route, 0) + 1
-        for route, count in carried.items():
-            share = Gas(gas * count // len(records))
-            cost = Wei(share * price + data_fee * count // len(records))
-            await self._store.add_cost(self._lease, route, wei=cost, gas=share)
-            self._metrics.cost(route, share, cost)
+        for route, cost in settlement.costs.items():
+            self._metrics.cost(route, cost.gas, cost.wei)
+        for route, income in settlement.incomes.items():
+            self._metrics.income(route, income)
 
     async def _reopen_overdue(self) -> None:
         """Seen included, but the final chain says nothing of it: back to the start."""
@@ -336,3 +411,12 @@ class Submitter:
         if ids:
             await self._store.reopen(self._lease, ids, Reason.REORGED)
             self._log.warning("inclusion_not_final", count=len(ids))
+
+
+def _trouble(error: RelayerError) -> Wait:
+    """A simulation that failed for a reason that is not the message's: it only waits."""
+    detail = str(error)[:300]
+    refused = isinstance(error, RpcRefused) and classify_send_error(error.text)
+    if refused is SendProblem.INSUFFICIENT_FUNDS:
+        return Wait(Reason.INSUFFICIENT_BALANCE, detail, recheck_s=POOR_RECHECK_S)
+    return Wait(Reason.SOURCE_UNREACHABLE, detail, recheck_s=UNSIMULATED_RECHECK_S)

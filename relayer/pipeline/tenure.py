@@ -48,7 +48,7 @@ class Tenure:
             if lease is None:
                 await asyncio.sleep(self._beat_s / 2)
                 continue
-            self._log.info("lease_held", token=lease.token)
+            self._log.info("lease_held", fence=lease.token)
             self._on_change(True)
             pause_s = 0.0
             try:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from relayer.store.embedded import EmbeddedRedis
+from relayer.store.rescans import Rescan
 from relayer.store.shapes import (
     Attempt,
+    Charge,
     CostTotal,
     Cursor,
     Delivery,
+    Failure,
+    Inclusion,
     Intent,
     IntentCall,
     Lease,
@@ -16,6 +20,7 @@ from relayer.store.shapes import (
     Role,
     RollbackResult,
     SaveResult,
+    Settlement,
     StatusCount,
     TreeState,
 )
@@ -23,18 +28,23 @@ from relayer.store.store import Store
 
 __all__ = [
     "Attempt",
+    "Charge",
     "CostTotal",
     "Cursor",
     "Delivery",
     "EmbeddedRedis",
+    "Failure",
+    "Inclusion",
     "Intent",
     "IntentCall",
     "Lease",
     "Memory",
     "Page",
+    "Rescan",
     "Role",
     "RollbackResult",
     "SaveResult",
+    "Settlement",
     "StatusCount",
     "Store",
     "TreeState",

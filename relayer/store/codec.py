@@ -32,7 +32,7 @@ from relayer.message import (
     TxHash,
     Wei,
 )
-from relayer.store.shapes import Attempt, Intent, IntentCall
+from relayer.store.shapes import Attempt, Charge, Intent, IntentCall
 
 MAX_DETAIL = 400
 MAX_EVIDENCE = 16
@@ -233,11 +233,23 @@ def root_from(gate: Gate, member: bytes, *, key: str) -> RootSeen:
 def intent_text(intent: Intent) -> str:
     return dumps(
         {
-            "calls": [[call.message_id, call.what] for call in intent.calls],
+            "calls": [
+                [call.message_id, call.what, call.final, str(call.income)] for call in intent.calls
+            ],
             "created_at": time_text(intent.created_at),
             "purpose": intent.purpose,
+            **({"charge": _charge_parts(intent.charge)} if intent.charge else {}),
         }
     )
+
+
+def _charge_parts(charge: Charge) -> dict[str, Any]:
+    return {"day": charge.day, "gwei": dict(charge.gwei), "expected": str(charge.expected)}
+
+
+def _charge_from(parts: Mapping[str, Any]) -> Charge:
+    gwei = {str(name): int(amount) for name, amount in parts["gwei"].items()}
+    return Charge(str(parts["day"]), gwei, Wei(int(parts["expected"])))
 
 
 def attempt_text(attempt: Attempt) -> str:
@@ -273,11 +285,17 @@ def _intent(signer: Address, nonce: int, fields: Mapping[str, str]) -> Intent:
     return Intent(
         signer=signer,
         nonce=nonce,
-        calls=tuple(IntentCall(MessageId(mid), str(what)) for mid, what in head["calls"]),
+        calls=tuple(_intent_call(*parts) for parts in head["calls"]),
         attempts=tuple(attempts),
         created_at=Timestamp(float(head["created_at"])),
         purpose="cancel" if head["purpose"] == "cancel" else "deliver",
+        charge=_charge_from(head["charge"]) if "charge" in head else None,
     )
+
+
+def _intent_call(message_id: str, what: str, final: bool = True, income: str = "0") -> IntentCall:
+    """Older intents do not say `final` (all of theirs were), nor what they earn."""
+    return IntentCall(MessageId(message_id), str(what), bool(final), Wei(int(income)))
 
 
 def _attempt(parts: Mapping[str, Any]) -> Attempt:

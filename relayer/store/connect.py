@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
+import ssl
 from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -10,14 +13,24 @@ from urllib.parse import unquote, urlsplit
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from relayer.errors import ConfigInvalid, StoreUnavailable, StoreUnsafe
+from relayer.errors import ConfigInvalid, RelayerError, StoreUnavailable, StoreUnsafe
 
 OLDEST = (6, 2)
 """ZRANGESTORE and GETDEL, which the scripts use, came with 6.2."""
+
+WAY_OUT = "start Redis there, correct the url, or remove it to run a private one in data_dir"
+SENTINEL_PORT = 26379
 
 CONNECTIONS = 40
 """A little above the calls in flight, so that nobody waits for a socket."""
@@ -32,16 +45,21 @@ class Client(Protocol):
 
 
 async def connect(url: str, *, cluster: bool, timeout_s: float) -> Client:
-    """A ready client for `redis://`, `rediss://`, `unix://` or `redis+sentinel://`.
+    """A client for `redis://`, `rediss://`, `unix://` or `redis+sentinel://` that was answered.
 
     Nothing is repeated behind our back: a write that may have happened is the caller's to judge.
+    `StoreUnavailable` or `ConfigInvalid` names the place without its secrets, and the way out.
     """
     try:
-        return await _client(url, cluster=cluster, timeout_s=timeout_s)
-    except (RedisError, RedisClusterException, OSError) as error:
-        raise StoreUnavailable(f"Redis: {type(error).__name__}: {str(error)[:300]}") from error
-    except ValueError as error:
-        raise ConfigInvalid(f"redis.url: {error}") from error
+        client = await _client(url, cluster=cluster, timeout_s=timeout_s)
+        try:
+            await client.execute_command("PING")
+        except BaseException:
+            await client.aclose()
+            raise
+    except (RedisError, RedisClusterException, OSError, ValueError) as error:
+        raise _why_not(error, url, timeout_s) from error
+    return client
 
 
 async def _client(url: str, *, cluster: bool, timeout_s: float) -> Client:
@@ -75,9 +93,9 @@ def _sentinel(url: str, options: dict[str, Any]) -> Client:
     service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ValueError("a redis+sentinel:// url needs the service name as its path")
-    hosts = [place.rpartition(":") for place in places.split(",")]
+    hosts = [urlsplit(f"//{place}") for place in places.split(",")]
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        [(host or port, int(port) if host else 26379) for host, _, port in hosts],
+        [(host.hostname, host.port or SENTINEL_PORT) for host in hosts],
         sentinel_kwargs={key: options[key] for key in ("socket_timeout", "socket_connect_timeout")},
     )
     primary = sentinel.master_for(
@@ -88,6 +106,52 @@ def _sentinel(url: str, options: dict[str, Any]) -> Client:
         **options,
     )
     return _Watched(primary, sentinel.sentinels)
+
+
+def _why_not(error: Exception, url: str, timeout_s: float) -> RelayerError:
+    """Why there is no connection, in one line: where, what happened, what to do."""
+    at, text = f"redis.url {_public(url)}", str(error)
+    if isinstance(error, AuthenticationError) or "WRONGPASS" in text or "NOAUTH" in text:
+        return ConfigInvalid(f"{at}: the server refuses the user or password; correct the url")
+    if isinstance(error, MasterNotFoundError):
+        return StoreUnavailable(
+            f"{at}: no sentinel there names a primary; start them, or correct hosts and service"
+        )
+    if "Cluster mode is not enabled" in text:
+        return ConfigInvalid(f"{at}: it is no Redis Cluster; set redis.cluster: false")
+    if isinstance(error, BusyLoadingError):
+        return StoreUnavailable(f"{at}: the server still loads its file; start again in a while")
+    if isinstance(error, RedisTimeoutError | TimeoutError):
+        return StoreUnavailable(f"{at}: no answer within {timeout_s:g} s; {WAY_OUT}")
+    if isinstance(error, ResponseError | ValueError):
+        return ConfigInvalid(f"{at}: {_first_line(text)}; correct the url")
+    return StoreUnavailable(f"{at}: {_cause(error)}; {WAY_OUT}")
+
+
+def _public(url: str) -> str:
+    """Only the place: a socket's path, or scheme, hosts and ports."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return parts.path
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _cause(error: BaseException) -> str:
+    """The operating system's word for what happened, where there is one."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, ssl.SSLError):
+            return f"TLS fails ({link.reason or 'no reason given'})"
+        if isinstance(link, socket.gaierror):
+            return "no such host"
+        if isinstance(link, OSError) and link.errno:
+            return os.strerror(link.errno).lower()
+        link = link.__cause__ or link.__context__
+    return _first_line(str(error))
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:200]
 
 
 class _Watched:

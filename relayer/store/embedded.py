@@ -79,17 +79,18 @@ class EmbeddedRedis:
         """
         try:
             self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            owned = self._take_lock()
-        except OSError as error:
-            raise ConfigInvalid(f"data_dir: cannot use {self._dir}: {error}") from error
-        if not owned:
-            await self._attach_or_refuse()
-            return
-        try:
+            if not self._take_lock():
+                await self._attach_or_refuse()
+                return
             await self._end_left_over()
             await self._run_server()
-        except BaseException:
+        except BaseException as error:
             await self.aclose()
+            if isinstance(error, OSError):
+                raise ConfigInvalid(
+                    f"data_dir {self._dir.parent}: cannot be used ({error.filename}:"
+                    f" {str(error.strerror).lower()}); name a directory that we may write to"
+                ) from error
             raise
 
     async def guard(self) -> None:
@@ -183,12 +184,16 @@ class EmbeddedRedis:
         while time.monotonic() < deadline:
             if child.poll() is not None:
                 raise StoreUnavailable(
-                    f"redis-server ended with code {child.returncode}: {self._last_words()}"
+                    f"data_dir {self._dir.parent}: its redis-server ended with code"
+                    f" {child.returncode}: {self._last_words()}; see {self._dir / 'redis.log'}"
                 )
             if await _answers(self._url):
                 return
             await asyncio.sleep(POLL_S)
-        raise StoreUnavailable(f"redis-server did not answer within {START_S:.0f} s")
+        raise StoreUnavailable(
+            f"data_dir {self._dir.parent}: its redis-server did not answer within"
+            f" {START_S:.0f} s; see {self._dir / 'redis.log'}"
+        )
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         binary = self._binary or find_binary()
@@ -237,10 +242,13 @@ class EmbeddedRedis:
         ]
 
     def _last_words(self) -> str:
+        """The last line that the server wrote, without process id and time."""
         try:
-            return (self._dir / "redis.log").read_text("utf-8", "replace")[-400:].strip()
+            lines = (self._dir / "redis.log").read_text("utf-8", "replace").split("\n")
         except OSError:
             return "no log"
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no words")
+        return last.rpartition(" # ")[2][:300]
 
     async def _stop_child(self, child: subprocess.Popen[bytes]) -> None:
         """SIGTERM lets the server sync its file and end; it is killed only if it does not."""

@@ -41,6 +41,9 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
     ),
     # the follower of this chain
     KeySpec("cursor", "hash", "for ever", "facts", "block, hash; floor; undo while rolling back"),
+    KeySpec("followed", "hash", "for ever", "follower", "'<address> <topic0>' -> its first block"),
+    KeySpec("rescans", "hash", "until read", "anybody", "'<first>-<last>' -> next block to read"),
+    KeySpec("proof:<name>", "string", "30 days", "protocols", "a proof fetched ahead of its use"),
     KeySpec("scanned", "zset", "newest 512", "facts", "'<block> <hash>' of scanned blocks"),
     KeySpec(
         "facts",
@@ -94,6 +97,7 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
     ),
     KeySpec("counts", "hash", "as its messages", "facts, lane, operator", "status reason route"),
     KeySpec("due:<route>", "zset", "while waiting", "facts, lane, operator", "ids by wake_at"),
+    KeySpec("claimed", "zset", "while in hand", "lane", "ids a prover has claimed, by when"),
     KeySpec("turn", "string", "for ever", "lane", "which route is served first"),
     KeySpec("gates", "set", "while waited on", "lane", "gates that messages wait on"),
     KeySpec("gate:<gate>", "zset", "while waited on", "lane", "ids by gate value"),
@@ -107,6 +111,9 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "lane",
         "'<nonce>' -> intent, '<nonce>:<n>' -> attempt",
     ),
+    KeySpec("signers", "set", "while they have intents", "lane", "addresses that have intents"),
+    KeySpec("income", "hash", "for ever", "lane", "route -> wei that inboxes paid us"),
+    KeySpec("spent:<day>", "hash", "3 days", "lane", "budget -> gwei taken out of it that day"),
     KeySpec("cost", "hash", "for ever", "lane", "route -> 'wei gas transactions'"),
 )
 

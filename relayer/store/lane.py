@@ -8,24 +8,22 @@ from typing import Any
 import structlog
 
 from relayer.adapter import Refuse, Wait
+from relayer.errors import SchemaMismatch
 from relayer.message import (
     Address,
     BlockNumber,
     ChainId,
-    Gas,
     Gate,
     MessageId,
     Reason,
     Record,
-    Route,
     Timestamp,
     TxHash,
-    Wei,
 )
 from relayer.store import codec
 from relayer.store.keys import base
 from relayer.store.leases import lease_text
-from relayer.store.shapes import Attempt, Intent, Lease
+from relayer.store.shapes import Attempt, Charge, Failure, Intent, Lease, Settlement
 from relayer.store.wire import Wire
 
 log = structlog.get_logger()
@@ -36,6 +34,8 @@ OVERDUE_PAGE = 1000
 TRIM_PAGE = 200
 """Finished records forgotten per claim: more than a lane finishes between two claims."""
 NOTE_PAGE = 500
+RECALL_PAGE = 500
+SPENT_KEPT_S = 3 * 86400
 
 
 class Lane(Wire):
@@ -50,7 +50,8 @@ class Lane(Wire):
     ) -> list[Record]:
         """Whole records that are due, fairly over routes, hidden for `visibility_s`.
 
-        Whoever dies with them repeats work: they are due again when the time has passed.
+        Whoever dies with them repeats work: they are due again when the time has passed, or when
+        the lane's next holder recalls them.
         Records that cannot be read are left out and pushed on; `get` tells what is wrong.
         """
         answer = await self.run(
@@ -74,6 +75,18 @@ class Lane(Wire):
             else:
                 records.append(record)
         return records
+
+    async def recall(self, lease: Lease, keep: Sequence[MessageId] = ()) -> int:
+        """Make due now what was claimed and not written down since, but for `keep`; how many."""
+        args = self._held(lease, keep=list(keep), limit=RECALL_PAGE)
+        recalled = kept = 0
+        while True:
+            page = await self.run("recall", lease.chain, {**args, "skip": kept})
+            seen, left = int(page[0]), int(page[1])
+            recalled += seen - left
+            kept += left
+            if seen < RECALL_PAGE:
+                return recalled
 
     async def next_wake(self, chain: ChainId) -> Timestamp | None:
         """When the lane's next message is due; None when none is."""
@@ -142,28 +155,15 @@ class Lane(Wire):
         ]
         return await self._note(lease, "refused", items)
 
-    async def note_retry(
-        self,
-        lease: Lease,
-        retries: Sequence[tuple[MessageId, Reason, str, Mapping[str, str], float, bool]],
-    ) -> list[MessageId]:
-        """A failed attempt: (id, reason, detail, evidence, wake_at, alone); attempts + 1."""
-        items = [
-            {
-                **_finding(mid, reason, detail, evidence),
-                "wake_at": codec.time_text(wake_at),
-                "alone": alone,
-            }
-            for mid, reason, detail, evidence, wake_at, alone in retries
+    async def note_failures(self, lease: Lease, failures: Sequence[Failure]) -> list[MessageId]:
+        """Failed attempts: tried again at their `wake_at`, attempts + 1, or dead without one."""
+        items = [_failure(failure) for failure in failures]
+        again = [item for item in items if item["step"] == "retry"]
+        dead = [item for item in items if item["step"] == "refused"]
+        return [
+            *await self._note(lease, "retry", again),
+            *await self._note(lease, "refused", dead),
         ]
-        return await self._note(lease, "retry", items)
-
-    async def note_dead(
-        self, lease: Lease, dead: Sequence[tuple[MessageId, Reason, str, Mapping[str, str]]]
-    ) -> list[MessageId]:
-        """Given up until a person decides: (id, reason, detail, evidence)."""
-        items = [{**_finding(*one), "dead": True} for one in dead]
-        return await self._note(lease, "refused", items)
 
     async def note_included(
         self,
@@ -207,6 +207,11 @@ class Lane(Wire):
 
     # --- intents -----------------------------------------------------------------------------
 
+    async def signers(self, chain: ChainId) -> list[Address]:
+        """Everybody whose intents on the chain are not settled, also former signers of ours."""
+        members = await self.command("SMEMBERS", base(self._prefix, chain) + "signers")
+        return sorted(Address(member.decode()) for member in members)
+
     async def intents(self, chain: ChainId, signer: Address) -> list[Intent]:
         """The signer's unsettled intents by nonce."""
         key = f"{base(self._prefix, chain)}intents:{signer.lower()}"
@@ -230,6 +235,7 @@ class Lane(Wire):
             intent=codec.intent_text(intent),
             hashes=[attempt.hash for attempt in intent.attempts],
             ids=list(dict.fromkeys(ids)),
+            spend=_spending(intent.charge, intent.charge.gwei if intent.charge else {}),
         )
         blobs = [text.encode() for text in attempts]
         return _ids(await self.run("reserve_intent", lease.chain, args, blobs=blobs))
@@ -242,38 +248,58 @@ class Lane(Wire):
         blob = codec.attempt_text(attempt).encode()
         await self.run("add_attempt", lease.chain, args, blobs=[blob])
 
-    async def settle_intent(
-        self,
-        lease: Lease,
-        signer: Address,
-        nonce: int,
-        outcome: str,
-        *,
-        reason: Reason = Reason.REPLACED,
-    ) -> list[MessageId]:
-        """Forget the intent; its messages that are still `submitted` wait again, due now.
+    async def settle(
+        self, lease: Lease, signer: Address, nonce: int, settlement: Settlement
+    ) -> list[MessageId] | None:
+        """Write down what became of an intent, book its cost and forget it: all in one step.
 
-        Returns those. Note outcomes on the messages before this, and a crash between repeats.
+        Messages without an outcome that are still `submitted` wait again, due now; returns those.
+        None, and nothing is written, when the intent is not there: repeating is safe.
         """
+        inclusion, charge = settlement.inclusion, settlement.charge
+        items: list[Item] = [_failure(failure) for failure in settlement.failures]
+        if inclusion is not None:
+            items += [
+                {"step": "included", **_inclusion(mid, inclusion.block, inclusion.tx, True, "")}
+                for mid in inclusion.ids
+            ]
         args = self._held(
             lease,
             signer=signer.lower(),
             nonce=str(nonce),
-            detail=codec.detail_text(outcome),
-            reason=reason.value,
+            reason=settlement.reason.value,
+            detail=codec.detail_text(settlement.detail),
+            items=items,
+            costs={
+                str(route): [str(cost.wei), str(cost.gas), str(cost.txs)]
+                for route, cost in settlement.costs.items()
+            },
+            incomes={str(route): str(wei) for route, wei in settlement.incomes.items()},
+            spend=_spending(charge, charge.corrected(settlement.cost) if charge else {}),
         )
-        return _ids(await self.run("settle_intent", lease.chain, args))
+        answer = await self.run("settle", lease.chain, args)
+        return None if answer is None else _ids(answer)
 
-    async def add_cost(self, lease: Lease, route: Route, wei: Wei, gas: Gas, txs: int = 1) -> None:
-        """Add to what deliveries of a route have cost."""
-        args = self._held(lease, route=str(route), add=[str(wei), str(gas), str(txs)])
-        await self.run("add_cost", lease.chain, args)
+    async def spent(self, chain: ChainId, day: str, budgets: Sequence[str]) -> dict[str, int]:
+        """Gwei taken out of each budget on a day, transactions in flight as expected."""
+        if not budgets:
+            return {}
+        key = f"{base(self._prefix, chain)}spent:{day}"
+        found = await self.command("HMGET", key, *budgets)
+        try:
+            return {name: int(sum_ or 0) for name, sum_ in zip(budgets, found, strict=True)}
+        except ValueError:
+            raise SchemaMismatch(f"the key {key} does not hold sums") from None
 
     def _wake(self, after_s: float) -> str:
         return codec.time_text(self._clock() + after_s)
 
     def _held(self, lease: Lease, **args: object) -> Mapping[str, object]:
         return {"lease": lease_text(lease), "role": lease.role.value, **args}
+
+
+def _spending(charge: Charge | None, gwei: Mapping[str, int]) -> Mapping[str, object]:
+    return {"day": charge.day if charge else "", "gwei": dict(gwei), "kept_s": SPENT_KEPT_S}
 
 
 def _finding(
@@ -285,6 +311,15 @@ def _finding(
         "detail": codec.detail_text(detail),
         "evidence": codec.evidence_text(evidence),
     }
+
+
+def _failure(failure: Failure) -> Item:
+    """The item of a failed attempt, with the step it takes."""
+    item = _finding(failure.id, failure.reason, failure.detail, failure.evidence)
+    if failure.wake_at is None:
+        return {**item, "step": "refused", "dead": True}
+    wake_at = codec.time_text(failure.wake_at)
+    return {**item, "step": "retry", "wake_at": wake_at, "alone": failure.alone}
 
 
 def _inclusion(

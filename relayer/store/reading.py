@@ -175,6 +175,11 @@ class Reading(Wire):
             totals[Route.parse(route)] = CostTotal(Wei(int(wei)), Gas(int(gas)), int(txs))
         return totals
 
+    async def income_totals(self, chain: ChainId) -> dict[Route, Wei]:
+        """What inboxes on `chain` have paid us, by route."""
+        answer = await self.command("HGETALL", base(self._prefix, chain) + "income")
+        return {Route.parse(route): Wei(int(text)) for route, text in _pairs(answer)}
+
     async def ping(self) -> None:
         """Return when every primary answers; `StoreUnavailable` otherwise."""
         await sections(self._client, "replication")

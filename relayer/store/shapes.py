@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -26,9 +27,12 @@ from relayer.message import (
 
 __all__ = [
     "Attempt",
+    "Charge",
     "CostTotal",
     "Cursor",
     "Delivery",
+    "Failure",
+    "Inclusion",
     "Intent",
     "IntentCall",
     "Lease",
@@ -38,6 +42,7 @@ __all__ = [
     "Role",
     "RollbackResult",
     "SaveResult",
+    "Settlement",
     "StatusCount",
     "TreeState",
 ]
@@ -121,6 +126,29 @@ class IntentCall:
 
     message_id: MessageId
     what: str
+    final: bool = True
+    """False when the message needs more steps after this one."""
+    income: Wei = Wei(0)
+    """What the inbox pays us when this call delivers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Money taken out of one day's budgets before a transaction is sent; corrected afterwards."""
+
+    day: str
+    """UTC, as 2026-01-31."""
+    gwei: Mapping[str, int]
+    """By budget; whole gwei, rounded up (Redis counts to 2^63)."""
+    expected: Wei
+    """What the whole transaction was expected to cost."""
+
+    def corrected(self, cost: Wei) -> dict[str, int]:
+        """What to add to each budget so that it holds what the transaction really cost."""
+        return {
+            name: -(-gwei * cost // self.expected) - gwei if self.expected else 0
+            for name, gwei in self.gwei.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +177,46 @@ class Intent:
     attempts: tuple[Attempt, ...]
     created_at: Timestamp
     purpose: Literal["deliver", "cancel"]
+    charge: Charge | None = None
+    """What it was expected to take out of the operator's budgets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that failed; without `wake_at` it was the last one."""
+
+    id: MessageId
+    reason: Reason
+    detail: str
+    evidence: Mapping[str, str]
+    wake_at: Timestamp | None
+    alone: bool = True
+    """Must not share a transaction from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """Where an intent's transaction was mined, and which messages it delivered there."""
+
+    block: BlockNumber
+    tx: TxHash
+    ids: tuple[MessageId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of an intent; messages it does not name wait again for `reason`."""
+
+    reason: Reason
+    detail: str
+    inclusion: Inclusion | None = None
+    failures: tuple[Failure, ...] = ()
+    costs: Mapping[Route, CostTotal] = field(default_factory=dict)
+    incomes: Mapping[Route, Wei] = field(default_factory=dict)
+    charge: Charge | None = None
+    """The intent's own."""
+    cost: Wei = Wei(0)
+    """Of the whole transaction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, overload
 
 from relayer.errors import SchemaMismatch
 from relayer.message import ChainId, MessageId, Record
-from relayer.store.connect import connect, require_safe
+from relayer.store.connect import connect, require_safe, sections
 from relayer.store.embedded import EmbeddedRedis
 from relayer.store.keys import META, SCHEMA_VERSION, base
 from relayer.store.lane import Lane
 from relayer.store.leases import Leases
 from relayer.store.operator import Operator
+from relayer.store.proofs import Proofs
 from relayer.store.reading import Reading
+from relayer.store.rescans import Rescans
 from relayer.store.shapes import Lease
 from relayer.store.trees import Trees
 
@@ -26,7 +28,7 @@ RETENTION_S = 7 * 86400.0
 """Delivered messages are shown for a week."""
 
 
-class Store(Leases, Trees, Lane, Operator, Reading):
+class Store(Leases, Trees, Rescans, Proofs, Lane, Operator, Reading):
     """All state of the service, in Redis; see `keys.CHAIN_KEYS` for what is where."""
 
     _embedded: EmbeddedRedis | None = None
@@ -90,6 +92,10 @@ class Store(Leases, Trees, Lane, Operator, Reading):
             await client.aclose()
             raise
         return store
+
+    async def memory_bytes(self) -> int:
+        """Memory that all primaries use; an answer says that each of them can be reached."""
+        return sum(int(node["used_memory"]) for node in await sections(self._client, "memory"))
 
     async def guard(self) -> None:
         """Keep an embedded server of ours alive; returns at once when there is none."""

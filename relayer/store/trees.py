@@ -33,18 +33,24 @@ class Trees(Facts):
 
     async def tree_nodes(
         self, chain: ChainId, tree: TreeId, wanted: Sequence[NodeAt]
-    ) -> dict[NodeAt, bytes]:
-        """The wanted nodes in one round trip, without those not complete at the present size."""
+    ) -> tuple[TreeState, dict[NodeAt, bytes]]:
+        """The wanted nodes, without those not complete at the present size, and that state.
+
+        One round trip, but one for each `NODES_PER_CALL`; then the state is the first part's.
+        """
         found: dict[NodeAt, bytes] = {}
+        states: list[TreeState] = []
         ordered = sorted(set(wanted), key=lambda node: (node.level, node.index))
-        for start in range(0, len(ordered), NODES_PER_CALL):
+        for start in range(0, max(1, len(ordered)), NODES_PER_CALL):
             part = ordered[start : start + NODES_PER_CALL]
-            found |= await self._read_nodes(chain, tree, part)
-        return found
+            state, some = await self._read_nodes(chain, tree, part)
+            states.append(state)
+            found |= some
+        return states[0], found
 
     async def _read_nodes(
         self, chain: ChainId, tree: TreeId, ordered: Sequence[NodeAt]
-    ) -> dict[NodeAt, bytes]:
+    ) -> tuple[TreeState, dict[NodeAt, bytes]]:
         chunks: dict[tuple[int, int], list[NodeAt]] = {}
         for node in ordered:
             chunks.setdefault((node.level, node.index // CHUNK), []).append(node)
@@ -52,14 +58,14 @@ class Trees(Facts):
             [level, chunk, [node.index % CHUNK for node in nodes]]
             for (level, chunk), nodes in chunks.items()
         ]
-        size, *parts = await self.run("tree_nodes", chain, {"tree": tree, "chunks": asked})
+        size, epoch, *parts = await self.run("tree_nodes", chain, {"tree": tree, "chunks": asked})
         found: dict[NodeAt, bytes] = {}
         for nodes, packed in zip(chunks.values(), parts, strict=True):
             for place, node in enumerate(nodes):
                 word = packed[place * WORD : (place + 1) * WORD]
                 if (node.index + 1) << node.level <= int(size) and any(word):
                     found[node] = word
-        return found
+        return TreeState(int(size), int(epoch)), found
 
     async def extend_tree(
         self,

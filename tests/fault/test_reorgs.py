@@ -60,3 +60,34 @@ async def test_facts_of_replaced_blocks_are_undone_and_the_new_chain_is_followed
         finally:
             await relayer.stop()
         await assert_exactly_once(world, kept)
+
+
+async def test_a_reorg_of_everything_read_so_far_starts_over(
+    tmp_path: Path, relayer_on: Callable[[Devnet, int], RelayerProcess]
+) -> None:
+    """When no remembered block is left, the chain is read again from the start, not given up."""
+    plan, port = plan_with_port()
+    async with Devnet(tmp_path / "world", plan) as world:
+        await world.pause_operators()
+        alpha = world.nodes["alpha"]
+        deployed = int(await alpha.rpc.call("eth_blockNumber"), 16)
+        lost = await world.traffic.dispatch("alpha", "beta", body=b"lost")
+        await alpha.mine(REPLACED_BLOCKS)
+        relayer = relayer_on(world, port)
+        await relayer.start()
+        try:
+
+            async def status(wanted: str) -> bool:
+                view = await relayer.get(f"/v1/messages/{lost.id}")
+                return bool(view.get("status") == wanted)
+
+            await until(lambda: status("waiting"))
+            head = int(await alpha.rpc.call("eth_blockNumber"), 16)
+            await alpha.rpc.call("anvil_reorg", head - deployed, [])
+            await until(lambda: status("orphaned"))
+            world.resume_operators()
+            kept = await world.traffic.spread(6, label="kept")
+            await all_delivered(world, kept)
+        finally:
+            await relayer.stop()
+        await assert_exactly_once(world, kept)

@@ -6,16 +6,19 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from relayer.adapter import Call, Done, Step, Wait
+from relayer.adapter import Call, Done, Refuse, Step, Wait
 from relayer.chains.client import ChainClient
 from relayer.devnet.accounts import ANNOUNCER
 from relayer.devnet.deployer import Deployer
+from relayer.devnet.traffic import Parcel
 from relayer.devnet.validators import Fault
-from relayer.devnet.world import BRIDGE, Devnet, WorldPlan
+from relayer.devnet.world import Devnet, WorldPlan
 from relayer.message import (
+    Address,
     BlockNumber,
     BridgeName,
     DeliverySeen,
@@ -30,7 +33,7 @@ from relayer.message import (
 )
 from relayer.protocols.hyperlane.adapter import SHAPE, HyperlaneAdapter
 from relayer.protocols.hyperlane.settings import HyperlaneSettings
-from relayer.settings import load_settings
+from relayer.settings import FinalitySettings, load_settings
 from tests.fakes import FakeClock, FakeContext, FakeTrees
 from tests.integration.conftest import MakeWorld
 from tests.unit.sample_records import record_of
@@ -85,18 +88,19 @@ def calls_of(steps: Mapping[MessageId, Step]) -> dict[MessageId, Call]:
     return {message_id: step for message_id, step in steps.items() if isinstance(step, Call)}
 
 
-async def open_scene(world: Devnet, stack: AsyncExitStack) -> Scene:
+async def open_scene(world: Devnet, stack: AsyncExitStack, **chain_settings: Any) -> Scene:
     await world.pause_operators()
     settings = load_settings(world.config_path, {})
     clients: dict[str, ChainClient] = {}
     for name, section in settings.chains.items():
-        clients[name] = ChainClient(name, section, clock=time.time)
+        changed = section.model_copy(update=chain_settings)
+        clients[name] = ChainClient(name, changed, clock=time.time)
         stack.push_async_callback(clients[name].aclose)
         await clients[name].start()
     trees, clock = FakeTrees(SHAPE), FakeClock()
-    bridge = {k: v for k, v in settings.bridges[BRIDGE].items() if k != "protocol"}
+    bridge = {k: v for k, v in settings.bridges["hyperlane"].items() if k != "protocol"}
     adapter = HyperlaneAdapter(
-        BridgeName(BRIDGE),
+        BridgeName("hyperlane"),
         HyperlaneSettings.model_validate(bridge),
         FakeContext(clients, trees, clock),
     )
@@ -177,3 +181,53 @@ async def test_without_a_quorum_it_waits(make_world: MakeWorld, stack: AsyncExit
         assert step.reason is Reason.AWAITING_QUORUM
         assert "not JSON" in step.detail
         assert "bad signature" in step.detail
+
+
+HOSTILE = {
+    "burns all gas": ("5b5f56", True),
+    "burns all gas as well": ("5b5f565b", True),
+    "burns what is left": ("5b5f565b5b", True),
+    "reverts": ("5f5ffd", True),
+    "reverts with a megabyte": ("621000005ffd", True),
+    "has no code": ("", True),
+    "answers no address": ("5f195f5260205ff3", False),
+    "answers one byte": ("60015ff3", False),
+    "answers a megabyte of ones": ("5f195f52621000005ff3", False),
+}
+"""Code of recipients by what they do when asked for their ISM, and whether the mailbox then takes
+its default one (`Mailbox.recipientIsm`)."""
+
+
+async def test_what_recipients_say_of_their_ism_concerns_only_them(
+    still_world: Devnet, stack: AsyncExitStack
+) -> None:
+    """Among hostile recipients good ones are served; what cannot be served is held, not dead."""
+    alpha, beta = still_world.sites["alpha"], still_world.sites["beta"]
+    parcels = []
+    for number, (code, _) in enumerate(HOSTILE.values()):
+        address = Address(f"0x{0xBAD00 + number:040x}")
+        await beta.rpc.call("anvil_setCode", address, "0x" + code)
+        parcels.append(Parcel(alpha, beta, address, b"bad %d" % number))
+    parcels += [Parcel(alpha, beta, beta.hyperlane.recipient, b"good %d" % n) for n in range(3)]
+    scene = await open_scene(still_world, stack)
+    sent = await still_world.traffic.send(parcels)
+    await scene.sign()
+    steps = await scene.adapter.next_steps(await scene.follow())
+    for one in sent[len(HOSTILE) :]:
+        assert isinstance(steps[one.id], Call)
+    for one, (what, (_, has_default)) in zip(sent, HOSTILE.items(), strict=False):
+        step = steps[one.id]
+        if has_default:
+            assert isinstance(step, Call), what
+        else:
+            assert isinstance(step, Refuse), what
+            assert (step.reason, step.dead) == (Reason.UNDELIVERABLE, False)
+
+
+async def test_audit_before_the_contracts_were_there(
+    still_world: Devnet, stack: AsyncExitStack
+) -> None:
+    """At a final block older than the hook the truth is an empty tree, and no error."""
+    scene = await open_scene(still_world, stack, finality=FinalitySettings(depth=10_000))
+    truths = await scene.adapter.truth()
+    assert [(one.block, one.size, one.root) for one in truths] == [(0, 0, None)] * 3

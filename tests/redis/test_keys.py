@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from redis import Redis
 
 from relayer.adapter import Wait
-from relayer.message import Address, Gas, Gate, Reason, RootSeen, Timestamp, Wei
+from relayer.message import Address, BlockNumber, Gas, Gate, Reason, RootSeen, Timestamp, Wei
 from relayer.settings import RedisSettings
-from relayer.store import Attempt, Intent, IntentCall, Store
+from relayer.store import Attempt, Charge, CostTotal, Intent, IntentCall, Settlement, Store
 from relayer.store.keys import CHAIN_KEYS, META_KEYS, spec_of
 from relayer.store.wire import load_script
 from tests.redis.conftest import Leases
@@ -32,8 +34,11 @@ def server(redis_server: Server) -> Server:
 async def lived(store: Store, leases: Leases) -> Store:
     """A store in which everything has happened once."""
     follower, lane, far = leases.follower, leases.lane, leases.far
+    await store.note_followed(follower, {"0xaa 0xbb": BlockNumber(1)})
+    await store.ask_rescan(follower.chain, BlockNumber(1), BlockNumber(9))
+    await store.keep_proofs(follower.chain, {"game/1": b"node"})
     await store.advance(follower, cursor(50))
-    await store.save_facts(follower, [message(n, block=60) for n in range(4)])
+    await store.save_facts(follower, [message(n, block=60) for n in range(5)])
     await store.release(follower)
     again = await store.acquire(follower.chain, follower.role, "two")
     assert again is not None
@@ -49,7 +54,15 @@ async def lived(store: Store, leases: Leases) -> Store:
     calls = (IntentCall(id_of(3), "deliver"),)
     intent = Intent(signer, 1, calls, (sent,), Timestamp(1.0), "deliver")
     await store.reserve_intent(lane, intent, [id_of(3)])
-    await store.add_cost(lane, message(0).message.route, wei=Wei(1), gas=Gas(1))
+    await store.reserve_intent(lane, replace(intent, nonce=2, calls=()), [])
+    cost = CostTotal(Wei(1), Gas(1), 1)
+    route = message(0).message.route
+    charge = Charge("2026-01-31", {"policy.fee[0].max_per_day": 5}, Wei(10))
+    mined = Settlement(
+        Reason.NEW, "mined", costs={route: cost}, incomes={route: Wei(7)}, charge=charge
+    )
+    await store.settle(lane, signer, 2, mined)
+    await store.claim_due(lane, store.now(), 10, 60)
     return store
 
 

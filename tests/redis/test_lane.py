@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from relayer.adapter import Clock as NamedMoment
 from relayer.adapter import Refuse, Wait
-from relayer.errors import IllegalTransition, LeaseLost, UnknownRecord
+from relayer.errors import IllegalTransition, LeaseLost, SchemaMismatch, UnknownRecord
 from relayer.message import (
     Address,
+    BlockNumber,
     Gas,
     Gate,
     MessageId,
@@ -22,7 +24,19 @@ from relayer.message import (
     Timestamp,
     Wei,
 )
-from relayer.store import Attempt, CostTotal, Intent, IntentCall, Role, Store
+from relayer.settings import RedisSettings
+from relayer.store import (
+    Attempt,
+    CostTotal,
+    Failure,
+    Inclusion,
+    Intent,
+    IntentCall,
+    Role,
+    Settlement,
+    Store,
+)
+from relayer.store.keys import base
 from tests.redis.conftest import Clock, Leases, held
 from tests.redis.sample_facts import BRIDGE, ONE, TEN, delivery, id_of, message, tx_of
 
@@ -43,6 +57,22 @@ def attempt(number: int) -> Attempt:
         at=Timestamp(1_700_000_000.5),
         block=600,
     )
+
+
+ROUTE = Route(BRIDGE, ONE, TEN)
+LOST = Settlement(Reason.REPLACED, "lost")
+
+
+def failed(message_id: MessageId, *, at: float | None) -> Failure:
+    wake_at = None if at is None else Timestamp(at)
+    return Failure(message_id, Reason.CALL_REVERTED, "", {}, wake_at)
+
+
+def mined_in(tx: int, *ids: MessageId, wei: int = 1) -> Settlement:
+    """Mined in block 650, delivering `ids`; costs go to the one route."""
+    inclusion = Inclusion(BlockNumber(650), tx_of(tx), ids)
+    cost = CostTotal(Wei(wei), Gas(999), 1)
+    return Settlement(Reason.NEW, "mined", inclusion, costs={ROUTE: cost})
 
 
 def intent(nonce: int, *numbers: int, tx: int = 700) -> Intent:
@@ -115,15 +145,15 @@ async def test_every_lane_write_needs_the_lease(store: Store, leases: Leases) ->
         store.note_waits(lane, [(first, Wait(Reason.PAUSED))]),
         store.note_ready(lane, [first]),
         store.note_refused(lane, [(first, Refuse(Reason.UNSUPPORTED, ""), {})]),
-        store.note_retry(lane, [(first, Reason.OUT_OF_GAS, "", {}, now, False)]),
-        store.note_dead(lane, [(first, Reason.UNDELIVERABLE, "", {})]),
+        store.recall(lane),
+        store.note_failures(lane, [failed(first, at=now)]),
+        store.note_failures(lane, [failed(first, at=None)]),
         store.note_included(lane, [(first, 1, None, False, "")]),
         store.note_delivered(lane, [(first, 1, None, False, "")]),
         store.reopen(lane, [first], Reason.REORGED),
         store.reserve_intent(lane, intent(1, 1), [first]),
         store.add_attempt(lane, SIGNER, 1, attempt(2)),
-        store.settle_intent(lane, SIGNER, 1, "mined"),
-        store.add_cost(lane, before.route, Wei(1), Gas(1)),
+        store.settle(lane, SIGNER, 1, LOST),
     ):
         with pytest.raises(LeaseLost):
             await call
@@ -190,10 +220,10 @@ async def test_a_message_waits_for_its_old_intent_to_be_settled(
     """Noted as failed while its transaction's nonce is still open: not sent a second time."""
     (first,) = await with_messages(store, leases, 1)
     await store.reserve_intent(leases.lane, intent(7, 1), [first])
-    row = (first, Reason.CALL_REVERTED, "", {}, store.now(), False)
-    assert await store.note_retry(leases.lane, [row]) == []
+    row = failed(first, at=store.now())
+    assert await store.note_failures(leases.lane, [row]) == []
     assert await store.reserve_intent(leases.lane, intent(8, 1, tx=9), [first]) == [first]
-    await store.settle_intent(leases.lane, SIGNER, 7, "mined")
+    await store.settle(leases.lane, SIGNER, 7, LOST)
     assert await store.reserve_intent(leases.lane, intent(8, 1, tx=9), [first]) == []
 
 
@@ -232,10 +262,12 @@ async def test_an_intent_lives_until_it_is_settled(store: Store, leases: Leases)
     (kept,) = await store.intents(TEN, SIGNER)
     assert kept.attempts == (attempt(700), attempt(701))
     assert {r.id for r in await store.by_tx(tx_of(701))} == set(ids)
-    await store.note_included(leases.lane, [(ids[0], 650, tx_of(701), True, "")])
-    assert await store.settle_intent(leases.lane, SIGNER, 7, "mined") == [ids[1]]
-    assert await store.settle_intent(leases.lane, SIGNER, 7, "mined") == []
+    assert await store.signers(TEN) == [SIGNER]
+    mined = mined_in(701, ids[0])
+    assert await store.settle(leases.lane, SIGNER, 7, mined) == [ids[1]]
+    assert (await stored(store, 1)).status is Status.INCLUDED
     assert await store.intents(TEN, SIGNER) == []
+    assert await store.signers(TEN) == []
     assert await due(store, leases) == [ids[1]]
     with pytest.raises(UnknownRecord, match="nonce 7"):
         await store.add_attempt(leases.lane, SIGNER, 7, attempt(702))
@@ -272,8 +304,8 @@ async def test_a_failed_attempt_is_counted_and_explained(
     (first,) = await with_messages(store, leases, 1)
     evidence = {"revert": "x" * 5000, **{f"k{n}": "v" for n in range(50)}}
     for _ in range(100):
-        row = (first, Reason.TARGET_FAILED, "no", evidence, clock.time + 9, True)
-        assert await store.note_retry(leases.lane, [row]) == []
+        row = Failure(first, Reason.TARGET_FAILED, "no", evidence, Timestamp(clock.time + 9))
+        assert await store.note_failures(leases.lane, [row]) == []
     record = await stored(store, 1)
     assert (record.attempts, record.alone, record.wake_at) == (100, True, clock.time + 9)
     assert (len(record.evidence), len(record.evidence["revert"])) == (16, 1024)
@@ -287,7 +319,8 @@ async def test_refusals_hold_or_end_a_message(store: Store, leases: Leases) -> N
     await store.reserve_intent(leases.lane, intent(7, 1), ids[:1])
     held_back = Refuse(Reason.UNTRUSTED_ROOT, "why")
     await store.note_refused(leases.lane, [(ids[0], held_back, {})])
-    await store.note_dead(leases.lane, [(ids[1], Reason.RETRIES_EXHAUSTED, "40", {"tx": "0x1"})])
+    gone = Failure(ids[1], Reason.RETRIES_EXHAUSTED, "40", {"tx": "0x1"}, None)
+    await store.note_failures(leases.lane, [gone])
     one, two = await stored(store, 1), await stored(store, 2)
     assert (one.status, one.reason, one.wake_at) == (Status.HELD, Reason.UNTRUSTED_ROOT, None)
     assert (two.status, two.detail, two.evidence) == (Status.DEAD, "40", {"tx": "0x1"})
@@ -314,7 +347,7 @@ async def test_delivered_messages_are_forgotten_after_retention(
 ) -> None:
     """A week later the record and every trace of it are gone; dead ones stay."""
     ids = await with_messages(store, leases, 1, 2)
-    await store.note_dead(leases.lane, [(ids[1], Reason.UNDELIVERABLE, "", {})])
+    await store.note_failures(leases.lane, [failed(ids[1], at=None)])
     await store.save_facts(leases.far, [delivery(1)])
     clock.time += 7 * 86400 + 1
     assert await due(store, leases) == []
@@ -326,7 +359,84 @@ async def test_delivered_messages_are_forgotten_after_retention(
 
 async def test_costs_add_up_beyond_doubles(store: Store, leases: Leases) -> None:
     """Wei sums are exact however large."""
-    route = Route(BRIDGE, ONE, TEN)
-    for _ in range(3):
-        await store.add_cost(leases.lane, route, wei=Wei(2**80 + 1), gas=Gas(999), txs=1)
-    assert await store.cost_totals(TEN) == {route: CostTotal(Wei(3 * 2**80 + 3), Gas(2997), 3)}
+    for nonce in range(3):
+        await store.reserve_intent(leases.lane, intent(nonce), [])
+        await store.settle(leases.lane, SIGNER, nonce, mined_in(700, wei=2**80 + 1))
+    assert await store.cost_totals(TEN) == {ROUTE: CostTotal(Wei(3 * 2**80 + 3), Gas(2997), 3)}
+
+
+async def test_settling_twice_changes_nothing(store: Store, leases: Leases, clock: Clock) -> None:
+    """A lost answer and a repeat: attempts, costs, timelines stay as the first call left them."""
+    ids = await with_messages(store, leases, 1, 2, 3, 4)
+    await store.reserve_intent(leases.lane, intent(7, 1, 2, 3, 4), ids)
+    settlement = replace(
+        mined_in(700, ids[0], wei=5),
+        failures=(failed(ids[1], at=clock.time + 9), failed(ids[2], at=None)),
+    )
+    assert await store.settle(leases.lane, SIGNER, 7, settlement) == [ids[3]]
+    after = [await stored(store, number) for number in (1, 2, 3, 4)]
+    assert [(r.status, r.attempts) for r in after] == [
+        (Status.INCLUDED, 0),
+        (Status.WAITING, 1),
+        (Status.DEAD, 0),
+        (Status.WAITING, 0),
+    ]
+    clock.time += 1
+    assert await store.settle(leases.lane, SIGNER, 7, settlement) is None
+    assert [await stored(store, number) for number in (1, 2, 3, 4)] == after
+    assert await store.cost_totals(TEN) == {ROUTE: CostTotal(Wei(5), Gas(999), 1)}
+
+
+async def test_settling_leaves_what_moved_on_alone(store: Store, leases: Leases) -> None:
+    """Delivered by a rival while our transaction failed: no attempt, and free of the intent."""
+    ids = await with_messages(store, leases, 1, 2)
+    await store.reserve_intent(leases.lane, intent(7, 1), ids[:1])
+    await store.reserve_intent(leases.lane, intent(8, 2, tx=9), ids[1:])
+    await store.save_facts(leases.far, [delivery(1)])
+    both = replace(LOST, failures=tuple(failed(mid, at=None) for mid in ids))
+    assert await store.settle(leases.lane, SIGNER, 7, both) == []
+    assert (await stored(store, 1)).status is Status.DELIVERED
+    assert (await stored(store, 2)).status is Status.SUBMITTED
+
+
+async def test_settling_is_all_or_nothing(
+    store: Store, leases: Leases, settings: RedisSettings
+) -> None:
+    """Costs that cannot be read refuse the whole step: it can be repeated once they are mended."""
+    (first,) = await with_messages(store, leases, 1)
+    await store.reserve_intent(leases.lane, intent(7, 1), [first])
+    key = f"{base(settings.prefix, TEN)}cost"
+    await store.command("HSET", key, str(ROUTE), "much")
+    with pytest.raises(SchemaMismatch, match="cost"):
+        await store.settle(leases.lane, SIGNER, 7, mined_in(700, first))
+    assert (await stored(store, 1)).status is Status.SUBMITTED
+    await store.command("HDEL", key, str(ROUTE))
+    assert await store.settle(leases.lane, SIGNER, 7, mined_in(700, first)) == []
+    assert (await stored(store, 1)).status is Status.INCLUDED
+
+
+async def test_a_new_holder_is_due_at_once_what_the_old_one_claimed(
+    store: Store, leases: Leases
+) -> None:
+    """Claimed and ready messages of a lost inbox come at once; what was written down stays."""
+    ids = await with_messages(store, leases, 1, 2, 3, 4)
+    assert await due(store, leases) == ids
+    await store.note_ready(leases.lane, ids[:2], visibility_s=60)
+    await store.note_waits(leases.lane, [(ids[2], Wait(Reason.PAUSED, recheck_s=60))])
+    await store.reserve_intent(leases.lane, intent(7, 2), ids[1:2])
+    await store.release(leases.lane)
+    fresh = await held(store, 10, Role.LANE, "two")
+    assert await store.claim_due(fresh, store.now(), 100, 60) == []
+    assert await store.recall(fresh) == 2
+    again = await store.claim_due(fresh, store.now(), 100, 60)
+    assert sorted(record.id for record in again) == [ids[0], ids[3]]
+
+
+async def test_a_recall_reaches_every_claim_but_those_in_hand(store: Store, leases: Leases) -> None:
+    """Pages do not end it, and calls that wait in the inbox are not proved a second time."""
+    ids = await with_messages(store, leases, *range(1100))
+    assert len(await due(store, leases, limit=2000)) == len(ids)
+    assert await store.recall(leases.lane, keep=ids[100:103]) == 1097
+    assert await store.recall(leases.lane, keep=ids[100:103]) == 0
+    claimed = await due(store, leases, limit=2000)
+    assert sorted(claimed) == ids[:100] + ids[103:]

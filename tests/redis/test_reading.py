@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from relayer.errors import IllegalTransition, SchemaMismatch, StoreUnavailable, UnknownRecord
-from relayer.message import MessageId, Reason, Route, Status
+from relayer.message import MessageId, Reason, Route, Status, Timestamp
 from relayer.settings import RedisSettings
-from relayer.store import StatusCount, Store
+from relayer.store import Failure, StatusCount, Store
 from relayer.store.keys import META, base
 from tests.redis.conftest import Clock, Leases
 from tests.redis.sample_facts import BRIDGE, ONE, TEN, TWENTY, delivery, id_of, message, tx_of
@@ -74,8 +74,8 @@ async def test_an_operator_moves_a_message(store: Store, leases: Leases, clock: 
     assert (released.status, released.wake_at) == (Status.WAITING, clock.time)
     with pytest.raises(IllegalTransition, match="it is waiting"):
         await store.release(id_of(1))
-    row = (id_of(1), Reason.TARGET_FAILED, "", {"a": "b"}, clock.time, False)
-    await store.note_retry(leases.lane, [row])
+    row = Failure(id_of(1), Reason.TARGET_FAILED, "", {"a": "b"}, Timestamp(clock.time))
+    await store.note_failures(leases.lane, [row])
     assert (await store.drop(id_of(1))).reason is Reason.DROPPED_BY_OPERATOR
     again = await store.retry(id_of(1))
     assert (again.reason, again.attempts) == (Reason.RETRIED_BY_OPERATOR, 0)

@@ -36,10 +36,10 @@ async def test_nodes_are_read_in_one_round_trip(store: Store, leases: Leases) ->
     written = nodes_between(0, 1000)
     before = store.round_trips
     assert await store.extend_tree(leases.follower, TREE, 0, 1000, written)
-    assert await store.tree_nodes(ONE, TREE, list(written)) == written
+    assert await store.tree_nodes(ONE, TREE, list(written)) == (TreeState(1000, 0), written)
     assert store.round_trips - before <= 4
     few = [NodeAt(0, 999), NodeAt(3, 124), NodeAt(3, 125), NodeAt(10, 0)]
-    found = await store.tree_nodes(ONE, TREE, few)
+    _, found = await store.tree_nodes(ONE, TREE, few)
     assert set(found) == {NodeAt(0, 999), NodeAt(3, 124)}
 
 
@@ -49,7 +49,7 @@ async def test_growth_is_compare_and_set(store: Store, leases: Leases) -> None:
     assert not await store.extend_tree(leases.follower, TREE, 2, 4, nodes_between(2, 4))
     assert not await store.extend_tree(leases.follower, TREE, 3, 4, nodes_between(3, 4), epoch=1)
     assert await store.tree_state(ONE, TREE) == TreeState(3, 0)
-    assert await store.tree_nodes(ONE, TREE, [NodeAt(0, 3)]) == {}
+    assert await store.tree_nodes(ONE, TREE, [NodeAt(0, 3)]) == (TreeState(3, 0), {})
 
 
 async def test_truncation_hides_what_it_cut(store: Store, leases: Leases) -> None:
@@ -58,7 +58,8 @@ async def test_truncation_hides_what_it_cut(store: Store, leases: Leases) -> Non
     await store.extend_tree(leases.follower, TREE, 0, 8, written)
     await store.truncate_tree(leases.follower, TREE, 5)
     assert await store.tree_state(ONE, TREE) == TreeState(5, 1)
-    assert await store.tree_nodes(ONE, TREE, list(written)) == nodes_between(0, 5)
+    found = await store.tree_nodes(ONE, TREE, list(written))
+    assert found == (TreeState(5, 1), nodes_between(0, 5))
 
 
 async def test_leaves_wait_until_they_are_contiguous(store: Store, leases: Leases) -> None:

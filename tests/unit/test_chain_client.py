@@ -24,7 +24,7 @@ from relayer.errors import (
     StaleEndpoint,
 )
 from relayer.keccak import keccak256
-from relayer.message import Address, BlockNumber
+from relayer.message import Address, BlockNumber, TxHash
 from relayer.settings import FinalitySettings
 from tests.unit.chain_node import (
     CHAIN,
@@ -626,6 +626,51 @@ async def test_misshapen_receipt_is_the_endpoints_failure(lie: dict[str, Any]) -
     async with client_of(node) as chain:
         with pytest.raises(EndpointsExhausted, match="answered nonsense"):
             await chain.receipts(["0x" + "01" * 32])
+
+
+async def test_one_endpoints_receipt_is_not_a_quorums() -> None:
+    """Under a quorum a receipt counts when so many endpoints tell the same, else there is none."""
+    nodes = [Node(), Node(), Node()]
+    lie = log(50)
+    for node, logs in zip(nodes, ([lie], [], []), strict=True):
+        node.on["eth_getTransactionReceipt"] = lambda params, logs=logs: _receipt(
+            params[0], logs=logs
+        )
+    tx = TxHash("0x" + "01" * 32)
+    async with client_of(*nodes, quorum=2) as chain:
+        (found,) = await chain.receipts([tx])
+        assert found is not None
+        assert found["logs"] == []
+        nodes[2].on["eth_getTransactionReceipt"] = lambda params: None
+        assert await chain.receipts([tx]) == [None]
+
+
+async def test_a_nonce_is_read_under_the_quorum() -> None:
+    """One endpoint cannot say that a nonce is used; what any of them holds pending counts."""
+    nodes = [Node(), Node(), Node()]
+    for node, (mined, pending) in zip(nodes, ((9, 9), (5, 6), (5, 8)), strict=True):
+        node.on["eth_getTransactionCount"] = lambda params, m=mined, p=pending: hex(
+            p if params[1] == "pending" else m
+        )
+    async with client_of(*nodes, quorum=2) as chain:
+        assert await chain.nonce(NOBODY, "latest") == 5
+        assert await chain.nonce(NOBODY, "pending") == 9
+        nodes[2].on["eth_getTransactionCount"] = lambda params: "0x7"
+        with pytest.raises(EndpointsDisagree):
+            await chain.nonce(NOBODY, "latest")
+    async with client_of(nodes[1]) as chain:
+        assert await chain.nonce(NOBODY, "latest") == 5
+
+
+async def test_endpoints_a_block_apart_agree_on_a_nonce() -> None:
+    """A quorum's nonce is read at a block that so many endpoints have, not at each one's latest."""
+    nodes = [Node(head=101), Node(head=100)]
+    for node in nodes:
+        node.on["eth_getTransactionCount"] = lambda params, node=node: hex(
+            node.head if params[1] == "latest" else int(params[1], 16)
+        )
+    async with client_of(*nodes, quorum=2) as chain:
+        assert await chain.nonce(NOBODY, "latest") == 100
 
 
 # --- heads -----------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ async def test_user_part_of_the_url_authenticates_and_is_not_shown() -> None:
         ("Reverted 0x0102", "0102"),
         ({"data": "0x0304"}, "0304"),
         ({"originalError": {"data": "0x0506"}}, "0506"),
-        ("0x" + "ab" * 5000, "ab" * 1024),
+        ("0x" + "ab" * 70_000, "ab" * 65_536),
         ("0xzz", ""),
         ({"data": {"data": {"data": {"data": "0x01"}}}}, ""),
         (None, ""),
@@ -199,7 +199,7 @@ async def test_user_part_of_the_url_authenticates_and_is_not_shown() -> None:
     ],
 )
 async def test_revert_bytes_are_found_and_bounded(data: Any, revert: str) -> None:
-    """Revert data is read in every client's form, at most 1 KiB of it, and never costs health."""
+    """Revert data is read in every client's form, at most 64 KiB of it, and never costs health."""
 
     def refuse(params: Any) -> Any:
         raise Refused(3, "execution reverted", data)

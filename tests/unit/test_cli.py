@@ -14,7 +14,7 @@ import structlog
 import yaml
 from click.testing import CliRunner, Result
 
-from relayer import __version__
+from relayer import __version__, protocols
 from relayer.adapter import Call, Clock, Done, Refuse, Step, Wait
 from relayer.cli import main
 from relayer.cli.checks import full_schema, offline_findings
@@ -151,6 +151,67 @@ def test_an_unknown_protocol_is_a_finding(config: Callable[..., str]) -> None:
     assert "WRONG" in call("check-config", "--config", path).stdout
 
 
+def bridge(**changes: Any) -> dict[str, Any]:
+    """A section between the two chains, with changes to the first chain's part."""
+    section = {
+        "protocol": "hyperlane",
+        "chains": {
+            name: {
+                "domain": number,
+                "mailbox": "0x" + "11" * 20,
+                "merkle_tree_hook": "0x" + "12" * 20,
+                "validator_announce": "0x" + "13" * 20,
+            }
+            for number, name in enumerate(("one", "two"), 1)
+        },
+    }
+    section["chains"]["one"] |= changes
+    return section
+
+
+def test_each_mistake_of_a_bridge_is_a_line_of_its_own(config: Callable[..., str]) -> None:
+    """Every wrong field has its path, its value and the way out, for people and for programs."""
+    wrong = bridge(domain=-1, mailbox="0x12", igps=[])
+    path = config(bridges={"main": {**wrong, "routes": "some"}})
+    result = call("--json", "check-config", "--config", path)
+    assert result.exit_code == 2
+    findings = json.loads(result.stdout)["findings"]
+    at = "bridges.main.chains.one"
+    assert [(f["subject"], f["text"]) for f in findings if not f["ok"]] == [
+        (f"{at}.domain", "must be greater than or equal to 1 (got -1)"),
+        (f"{at}.mailbox", "must be an address, 0x and 40 hex digits (got '0x12')"),
+        (f"{at}.igps", "unknown key; did you mean `igp`?"),
+        ("bridges.main.routes", "must be 'all' or must be a list (got 'some')"),
+    ]
+    lines = [line for line in call("check-config", "--config", path).stdout.splitlines() if line]
+    assert sum("WRONG" in line for line in lines) == 4
+    assert sum(at in line for line in lines) == 3
+
+
+def test_a_bridge_that_cannot_be_built_names_its_field(config: Callable[..., str]) -> None:
+    """What only building finds is told like the rest."""
+    wrong = bridge()
+    wrong["chains"]["three"] = wrong["chains"].pop("two")
+    path = config(bridges={"main": wrong})
+    findings = json.loads(call("--json", "check-config", "--config", path).stdout)["findings"]
+    assert [(f["subject"], f["text"]) for f in findings if not f["ok"]] == [
+        ("bridges.main.chains.three", "no such chain; configured are one, two")
+    ]
+
+
+def test_each_mistake_of_the_file_is_a_line_of_its_own(config: Callable[..., str]) -> None:
+    """Programs get them apart too."""
+    path = config(http={"port": -1}, log={"level": "loud"}, dry_run="perhaps")
+    said = call("check-config", "--config", path).stderr.splitlines()
+    assert [line.removeprefix(f"error: {path}: ") for line in said] == [
+        "http.port: must be greater than or equal to 0 (got -1)",
+        "log.level: must be 'debug', 'info', 'warning' or 'error' (got 'loud')",
+        "dry_run: must be true or false (got 'perhaps')",
+    ]
+    error = json.loads(call("--json", "check-config", "--config", path).stderr)["error"]
+    assert [f"error: {line}" for line in error["lines"]] == said
+
+
 def test_a_configuration_without_bridges_is_not_well(config: Callable[..., str]) -> None:
     """It reads well, and would do nothing."""
     settings = load_settings(Path(config()), {})
@@ -190,14 +251,39 @@ def test_a_malformed_id_is_wrong_usage(command: str) -> None:
         (("backfill", "--chain", "one", "--from", "-1", "--to", "2"), "--from"),
         (("backfill", "--chain", "one", "--tx", tx_of(1), "--to", "2"), "not both"),
         (("demo", "--messages", "0"), "--messages"),
-        (("teleport",), "No such command"),
+        (("teleport",), "No such command 'teleport'; see `relayer --help`"),
+        (("shwo", id_of(1)), "Did you mean 'show'?"),
+        (("--zzz",), "No such option '--zzz'"),
+        (("list", "--limt", "3"), "'--limt'. Did you mean '--limit'?; see `relayer list --help`"),
+        (("list", "--limit", "many"), "'many' is not a whole number from 1 to 1000; see"),
+        (("routes", "extra"), "unexpected extra argument (extra)"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], words: str) -> None:
-    """Every wrong argument is named."""
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: tuple[str, ...], words: str) -> None:
+    """Every wrong argument is named, with what is expected; programs get it as JSON."""
     result = call(*arguments)
     assert result.exit_code == 2
     assert words in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    said = call("--json", *arguments)
+    error = json.loads(said.stderr)["error"]
+    assert (said.exit_code, error["code"], error["exit"]) == (2, "usage", 2)
+    assert words in error["text"]
+
+
+def test_an_option_given_later_still_makes_errors_json() -> None:
+    """`--json` counts wherever it stands."""
+    result = call("list", "--limt", "0", "--json")
+    assert json.loads(result.stderr)["error"]["exit"] == 2
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    """A newcomer sees what there is."""
+    result = call()
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: relayer")
+    assert "check-config" in result.stderr
 
 
 def test_too_many_ids_are_refused(config: Callable[..., str]) -> None:
@@ -224,6 +310,29 @@ def test_the_schema_knows_every_section() -> None:
 
     for reference in references(printed):
         assert reference.removeprefix("#/$defs/") in printed["$defs"]
+
+
+def test_the_schema_types_each_bridge_by_its_protocol() -> None:
+    """What a section may hold follows from its `protocol`, and unknown keys are wrong there too."""
+    printed = full_schema()
+    bridges = printed["properties"]["bridges"]
+    (section,) = bridges["patternProperties"].values()
+    assert "additionalProperties" not in bridges
+    kinds = {
+        choice["if"]["properties"]["protocol"]["const"]: choice["then"]["$ref"]
+        for choice in section["allOf"]
+    }
+    assert section["required"] == ["protocol"]
+    assert (
+        set(kinds) == set(protocols.available()) == set(section["properties"]["protocol"]["enum"])
+    )
+    for name, reference in kinds.items():
+        kind = printed["$defs"][reference.removeprefix("#/$defs/")]
+        fields = protocols.load(name).settings.model_fields
+        assert set(kind["properties"]) == {"protocol", *fields}
+        assert kind["properties"]["protocol"] == {"const": name}
+        assert kind["additionalProperties"] is False
+        assert "protocol" in kind["required"]
 
 
 def test_secrets_are_found_however_deep(config: Callable[..., str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from relayer.ops.http import (
     MAX_RECORDS,
     READINESS_FOR_S,
     SECURITY_HEADERS,
+    Health,
     HttpServer,
     Readiness,
     serve,
@@ -57,15 +58,16 @@ class World:
     shelf: Shelf = field(default_factory=Shelf)
     metrics: Metrics = field(default_factory=Metrics)
     chains: dict[str, Readiness] = field(default_factory=dict)
+    redis: Readiness = field(default_factory=lambda: Readiness(True))
     probe_error: Exception | None = None
     probes: int = 0
     seconds: float = 0.0
 
-    async def probe(self) -> Mapping[str, Readiness]:
+    async def probe(self) -> Health:
         self.probes += 1
         if self.probe_error:
             raise self.probe_error
-        return self.chains
+        return Health(self.redis, self.chains)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ async def test_one_sick_chain_degrades_but_does_not_stop(
     status, body = await ask(client, "/readyz")
     assert (status, body["status"]) == (200, "degraded")
     assert body["chains"]["base"] == {"ready": False, "detail": "no endpoint answers"}
+    assert body["store"] == {"ready": True, "detail": ""}
     assert (await ask(client, "/readyz?chain=base"))[0] == 503
     assert (await ask(client, "/readyz?chain=optimism"))[0] == 200
 
@@ -140,6 +143,16 @@ async def test_not_ready_when_nothing_works(client: aiohttp.ClientSession, world
         "code": "unavailable",
         "text": "not available now: store_unavailable",
     }
+
+
+async def test_not_ready_without_the_store(client: aiohttp.ClientSession, world: World) -> None:
+    """Chains that answer are no use while nothing can be stored; the answer says which part."""
+    world.redis = Readiness(False, "Redis did not answer within 2 s")
+    for path in ("/readyz", "/readyz?chain=base"):
+        status, body = await ask(client, path)
+        assert (status, body["status"]) == (503, "not ready")
+        assert body["store"] == {"ready": False, "detail": "Redis did not answer within 2 s"}
+        assert body["chains"]["base"]["ready"] is True
 
 
 async def test_an_unknown_chain_is_named(client: aiohttp.ClientSession) -> None:
@@ -305,15 +318,16 @@ async def test_a_taken_port_is_a_clear_configuration_error(world: World) -> None
             await server.start()
 
 
-async def test_serve_takes_plain_answers_and_ends_when_cancelled(world: World) -> None:
-    """The form the service uses: a probe that answers at once with booleans."""
+async def test_serve_ends_when_cancelled(world: World) -> None:
+    """The form the service uses: the port is free again afterwards."""
+    world.chains["scroll"] = Readiness(False)
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
         serve(
             At(),
             world.shelf,
             world.metrics,
-            lambda: {"base": True, "scroll": False},
+            world.probe,
             on_listening=listening.set_result,
         )
     )

@@ -167,14 +167,25 @@ def test_health_series_follow_what_is_said(metrics: Metrics) -> None:
     assert value(metrics, "tree_leaves", tree="hyper") == 12
     assert value(metrics, "audit_missing_leaves", tree="hyper") == 4
     assert value(metrics, "audit_root_mismatches_total", tree="hyper") == 1
-    metrics.store(up=True, memory_bytes=99)
-    assert (value(metrics, "store_up"), value(metrics, "store_memory_bytes")) == (1, 99)
     metrics.oldest_pending("base", 12.5)
     metrics.undecodable("base", "hyper")
     metrics.agent_failed("prover:base", "crash")
     assert value(metrics, "oldest_pending_seconds", chain="base") == 12.5
     metrics.oldest_pending("base", None)
     assert value(metrics, "oldest_pending_seconds", chain="base") == 0
+
+
+def test_the_store_tells_latency_errors_and_memory(metrics: Metrics) -> None:
+    """Known kinds of failure exist from the start, others share one."""
+    assert value(metrics, "store_errors_total", kind="timeout") == 0
+    metrics.store_answered(0.002, 99)
+    assert (value(metrics, "store_up"), value(metrics, "store_memory_bytes")) == (1, 99)
+    metrics.store_failed("timeout")
+    metrics.store_failed("anything")
+    assert value(metrics, "store_up") == 0
+    assert value(metrics, "store_errors_total", kind="timeout") == 1
+    assert value(metrics, "store_errors_total", kind="other") == 1
+    assert value(metrics, "store_seconds_sum") == 0.002
 
 
 def test_the_page_is_valid_and_every_name_is_ours(metrics: Metrics) -> None:

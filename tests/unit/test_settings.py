@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from relayer.settings import (
     ChainSettings,
     FeeRule,
     FinalitySettings,
+    RedisSettings,
     Settings,
     SignerSettings,
     json_schema,
     load_settings,
     parse_section,
+    problems_in,
 )
 
 SECRET = "abcdef0123456789abcdef"
@@ -80,6 +83,30 @@ def test_secrets_stay_out_of_every_dump(tmp_path: Path) -> None:
     assert SECRET not in shown
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://one:26379,two:26379/main",
+        "redis+sentinel://:pass@one,[::1]:26379/main/2",
+        "unix:///run/redis.sock",
+        "rediss://user:pass@host/0",
+    ],
+)
+def test_redis_urls_of_every_form(url: str) -> None:
+    """Also several sentinels, as the documentation of the form says."""
+    assert RedisSettings.model_validate({"url": url}).url is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis+sentinel://one,/main", "redis+sentinel://one:0,two/main", "redis://[::1", "unix:"],
+)
+def test_redis_urls_that_name_no_place(url: str) -> None:
+    """An empty host or port 0 among several is noticed."""
+    with pytest.raises(ValidationError, match="is not a URL of the form"):
+        RedisSettings.model_validate({"url": url})
+
+
 def test_settings_are_frozen(tmp_path: Path) -> None:
     """Nobody changes the configuration of a running service."""
     found = _load(tmp_path, SMALLEST)
@@ -90,6 +117,51 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
+        (
+            "    multicall: 0xCA11BDE05977b3631167028862be2a173976ca11",
+            "has a wrong checksum (EIP-55)",
+        ),
+        ("    multicall: 0x12", "multicall: must be an address, 0x and 40 hex digits (got '0x12')"),
+        ("    multicall: 12", "chains.alpha.multicall: must be text: put it in quotes (got 12)"),
+        ("    fees:", "chains.alpha.fees: must be a mapping of keys to values (got nothing)"),
+        ("    fees: {max_fee_gwei: nan}", "max_fee_gwei: must be a finite number (got 'nan')"),
+        (
+            "    fees: {max_fee_gwei: 30000000000}",
+            "max_fee_gwei: must be less than or equal to 1000000000 (got 30000000000)",
+        ),
+        (
+            "    finality: finalized",
+            "finality: must be a mapping of keys to values (got 'finalized",
+        ),
+        ("    quorum: true", "chains.alpha.quorum: must not be true or false (got true)"),
+        ("    quorum: 1.5", "chains.alpha.quorum: must be a whole number (got 1.5)"),
+        ("    max_log_range: 1e99", "max_log_range: must be a smaller number (got 1e+99)"),
+        ("    signers: key.txt", "chains.alpha.signers: must be a list (got 'key.txt')"),
+        ("    timeout_s: -1", "chains.alpha.timeout_s: must be greater than 0 (got -1)"),
+        ("redis: {timeout_s: 1e300}", "redis.timeout_s: must be less than or equal to 3600"),
+        ("redis: {timeout_s: 1e999}", "redis.timeout_s: must be a finite number (got inf)"),
+        ("redis: {cluster: maybe}", "redis.cluster: must be true or false (got 'maybe')"),
+        ("redis: {url_file: [x]}", "redis.url_file: must be the path of a file"),
+        ("http: 8080", "http: must be a mapping of keys to values (got 8080)"),
+        ("http: {port: '8 0'}", "http.port: must be a whole number (got '8 0')"),
+        ("retention_s: 2024-01-01", "retention_s: must be a number (got '2024-01-01')"),
+        ("data_dir: 5", "data_dir: must be a path: put it in quotes (got 5)"),
+        ("1: 2", ": 1: is a key that is no text: put it in quotes (got 1)"),
+        ("bridges: {main: }", "bridges.main: must be a mapping of keys to values (got nothing)"),
+        ("bridges: {1: {protocol: x}}", "bridges.1: must be text: put it in quotes (got 1)"),
+        (
+            'bridges: {"a\\nb": {protocol: x}}',
+            r"bridges.'a\nb': must be 1 to 48 lower-case letters",
+        ),
+        ("policy: {deny: [null]}", "policy.deny[0]: must be a mapping of keys to values"),
+        ("policy: {deny: [{sender: 0xABC}]}", "must be 0x and 40 hex digits (an address) or 64"),
+        ("policy: {deny: [{message_id: 0xAB}]}", "message_id: must be 0x and 64 hex digits (got"),
+        ("policy: {deny: [{min_body: 5, max_body: 3}]}", "min_body 5 is more than max_body 3"),
+        ("policy: {deny: [{body_regex: '(?=a)'}]}", "regular expression of RE2: invalid perl"),
+        (
+            "policy: {deny: [{origin: gamma}]}",
+            "neither the name of a chain in `chains` nor a chain",
+        ),
         ("    quorom: 1", "chains.alpha.quorom: unknown key; did you mean `quorum`?"),
         (
             "    fees: {max_fee_gwie: 1}",
@@ -97,8 +169,8 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ),
         ("    lane: {zzz: 1}", "chains.alpha.lane.zzz: unknown key; known keys: batch_calls,"),
         ("    quorum: 2", "chains.alpha: quorum 2 needs as many endpoints, there are 1"),
-        ("    quorum: zero", "chains.alpha.quorum: Input should be a valid integer"),
-        ("    finality: {tag: final}", "Input should be 'finalized', 'safe' or 'latest'"),
+        ("    quorum: zero", "chains.alpha.quorum: must be a whole number (got 'zero')"),
+        ("    finality: {tag: final}", "must be 'finalized', 'safe' or 'latest' (got 'final')"),
         ("    finality: {tag: safe, depth: 3}", "give exactly one of tag and depth"),
         ("    finality: {}", "give exactly one of tag and depth"),
         ("    finality: {depth: -1}", "chains.alpha.finality.depth: "),
@@ -196,11 +268,14 @@ def test_secret_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "must be a mapping"),
+        (b"", "is empty; it must be a mapping with the key `chains`"),
         (b"- a", "must be a mapping"),
         (b"a: [", "not YAML: line 1"),
-        (b"a: &x [*x]\nchains: {}", "nested too deeply"),
+        (b"a: &x [*x]\nchains: {}", "line 1, column 4: refers to itself"),
+        (b"a: " + b"[" * 40 + b"]" * 40, "nested too deeply"),
         (b"\xff\xfe\x00", "not UTF-8"),
+        (b"chains: \x00", "holds the character #x00"),
+        (b"x" * (4 * 1024 * 1024 + 1), "larger than"),
         (b"a: !!python/object/apply:os.system [x]", "not YAML"),
     ],
 )
@@ -208,25 +283,82 @@ def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, words: 
     """Anything that is not a YAML mapping is refused by name, and nothing in it is executed."""
     path = tmp_path / "relayer.yaml"
     path.write_bytes(content)
-    with pytest.raises(ConfigInvalid, match=words):
+    with pytest.raises(ConfigInvalid) as caught:
         load_settings(path, {})
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(ConfigInvalid, match="No such file"):
         load_settings(tmp_path / "none.yaml", {})
+
+
+def test_a_file_without_end_is_refused() -> None:
+    """A device or a pipe that never ends is read up to the limit and no further."""
+    with pytest.raises(ConfigInvalid, match="larger than"):
+        load_settings(Path("/dev/zero"), {})
+
+
+LEVELS = range(1, 10)
+ALIASES = "a0: &a0 [x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in LEVELS
+)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in LEVELS
+)
+
+
+@pytest.mark.parametrize("text", [ALIASES, MERGES], ids=["aliases", "merges"])
+def test_an_alias_bomb_is_refused_at_once(tmp_path: Path, text: str) -> None:
+    """A few lines that stand for billions of values cost neither time nor memory."""
+    before = time.process_time()
+    assert "aliases stand for more than 100000 values" in _refusal(tmp_path, text)
+    assert time.process_time() - before < 1
+
+
+def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:
+    """What people use aliases for: one section for several chains, with changes on top."""
+    text = """
+chains:
+  alpha: &usual
+    id: 1
+    endpoints: [{url: "https://node.example/one"}]
+    fees: &fees {max_fee_gwei: 7, tip_gwei: 1}
+  beta:
+    <<: *usual
+    id: 2
+    fees: {<<: *fees, tip_gwei: 2}
+  gamma: {<<: [{id: 3}, *usual]}
+"""
+    chains = _load(tmp_path, text).chains
+    assert {name: chain.id for name, chain in chains.items()} == {"alpha": 1, "beta": 2, "gamma": 3}
+    assert (chains["beta"].fees.max_fee_gwei, chains["beta"].fees.tip_gwei) == (7, 2)
+
+
+def test_a_merged_section_may_change_what_it_merged(tmp_path: Path) -> None:
+    """A key given beside `<<` is no second time the same key, wherever its anchor stands."""
+    text = """
+bridges:
+  one: {protocol: p, deep: {er: &inner {<<: {x: 1}, x: 2}}}
+  two: {protocol: p, <<: *inner}
+"""
+    bridges = _load(tmp_path, SMALLEST + text).bridges
+    assert bridges["one"]["deep"] == {"er": {"x": 2}}
+    assert bridges["two"] == {"protocol": "p", "x": 2}
 
 
 def test_plain_scalars_are_yaml_1_2(tmp_path: Path) -> None:
     """An unquoted address stays text, `no` is a word, 1_000 is a number."""
     text = SMALLEST + (
-        "    multicall: 0xCA11BDE05977b3631167028862be2a173976ca11\n"
+        "    multicall: 0xcA11bde05977b3631167028862bE2a173976CA11\n"
         "    max_log_range: 1_000\n"
         "instance: no\n"
-        "policy: {deny: [{bridge: on, sender: 0xABCD}]}\n"
+        f"policy: {{deny: [{{bridge: on, sender: 0x{'ABCD' * 16}}}]}}\n"
     )
     found = _load(tmp_path, text)
     assert found.chains["alpha"].multicall == MULTICALL3
     assert found.chains["alpha"].max_log_range == 1000
     assert found.instance == "no"
-    assert (found.policy.deny[0].bridge, found.policy.deny[0].sender) == ("on", "0xabcd")
+    assert (found.policy.deny[0].bridge, found.policy.deny[0].sender) == ("on", "0x" + "abcd" * 16)
 
 
 def test_rules_may_name_chains(tmp_path: Path) -> None:
@@ -261,9 +393,15 @@ def test_sections_of_protocols_are_explained_alike() -> None:
     with pytest.raises(ConfigInvalid) as caught:
         parse_section(_Section, {"intervals": 1, "names": [1]}, "bridges.main")
     text = str(caught.value)
-    assert "bridges.main: interval_s: is required" in text
-    assert "bridges.main: intervals: unknown key; did you mean `interval_s`?" in text
-    assert "bridges.main: names[0]: " in text
+    assert "bridges.main.interval_s: is required" in text
+    assert "bridges.main.intervals: unknown key; did you mean `interval_s`?" in text
+    assert "bridges.main.names[0]: must be text: put it in quotes (got 1)" in text
+    assert len(text.splitlines()) == 3
+    assert text.splitlines() == [
+        str(problem)
+        for problem in problems_in(_Section, {"intervals": 1, "names": [1]}, "bridges.main")
+    ]
+    assert problems_in(_Section, {"interval_s": 1}) == []
 
 
 def test_json_schema_knows_every_key() -> None:

@@ -22,8 +22,9 @@ from relayer.adapter import (
     TreeTruth,
     Verdict,
     View,
+    ViewResult,
 )
-from relayer.errors import BadChainData, ConfigInvalid
+from relayer.errors import BadChainData, ConfigInvalid, RelayerError
 from relayer.message import (
     BlockNumber,
     BridgeName,
@@ -153,9 +154,17 @@ class HyperlaneAdapter:
         return classify_outcome(outcome)
 
     async def truth(self) -> Sequence[TreeTruth]:
-        return await asyncio.gather(
-            *(self._truth(chain) for chain in dict.fromkeys(o for o, _ in self._settings.pairs()))
-        )
+        chains = list(dict.fromkeys(origin for origin, _ in self._settings.pairs()))
+        answers = await asyncio.gather(*map(self._truth, chains), return_exceptions=True)
+        truths: list[TreeTruth] = []
+        for chain, answer in zip(chains, answers, strict=True):
+            if isinstance(answer, TreeTruth):
+                truths.append(answer)
+            elif isinstance(answer, RelayerError):  # one chain's trouble is not the others'
+                self._log.warning("truth_unknown", chain=chain, error=str(answer)[:300])
+            else:
+                raise answer
+        return truths
 
     async def aclose(self) -> None:
         for validators in self._validators:
@@ -176,6 +185,8 @@ class HyperlaneAdapter:
         hook = self._settings.chains[chain].merkle_tree_hook
         views = [View(hook, contracts.COUNT), View(hook, contracts.ROOT)]
         count, root = await reader.read(views, block=block)
+        if count == root == ViewResult(True, b""):  # the hook was deployed after this block
+            return TreeTruth(self._tree(chain), block, 0, None)
         if not count.ok or not root.ok:
             raise BadChainData(f"chain {chain}: no Merkle tree hook answers at {hook}")
         size = contracts.read_uint(count.data)

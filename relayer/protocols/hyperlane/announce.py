@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relayer.adapter import ChainReader, View
-from relayer.errors import BadChainData, EndpointDown
+from relayer.errors import BadChainData, EndpointDown, RelayerError
 from relayer.message import Address
 from relayer.protocols.hyperlane import contracts
+from relayer.protocols.hyperlane.isms import Answer, read_each
 from relayer.protocols.hyperlane.memory import Memory
 from relayer.protocols.hyperlane.storage import Location, parse_location
 
@@ -28,24 +29,33 @@ class Announcements:
     async def locations(self, validators: Sequence[Address]) -> dict[Address, tuple[Location, ...]]:
         """The readable forms of each validator's newest locations, newest first.
 
+        Each is asked by itself: one with a list too long to be read is nobody else's trouble.
         Raises `Transient` when the origin cannot be asked.
         """
         known = {validator: self._memory.get(validator) for validator in validators}
         missing = [validator for validator, found in known.items() if found is None]
         if missing:
-            for validator, texts in zip(missing, await self._ask(missing), strict=True):
-                known[validator] = self._memory.put(validator, tuple(_readable(texts)))
+            told = await self._ask(missing)
+            if len(missing) == len(known) and not any(texts is not None for texts in told):
+                raise EndpointDown(str(self._contract), "ValidatorAnnounce does not answer")
+            for validator, texts in zip(missing, told, strict=True):
+                if texts is not None:
+                    known[validator] = self._memory.put(validator, tuple(_readable(texts)))
         return {validator: found or () for validator, found in known.items()}
 
-    async def _ask(self, validators: Sequence[Address]) -> list[tuple[str, ...]]:
-        view = View(self._contract, contracts.locations_call(validators))
-        (answer,) = await self._reader.read([view])
-        if not answer.ok:
-            raise EndpointDown(str(self._contract), "ValidatorAnnounce does not answer")
-        try:
-            return contracts.read_locations(answer.data, len(validators))
-        except BadChainData as error:
-            raise EndpointDown(str(self._contract), str(error)) from None
+    async def _ask(self, validators: Sequence[Address]) -> list[tuple[str, ...] | None]:
+        views = [View(self._contract, contracts.locations_call([one])) for one in validators]
+        return [_told(answer) for answer in await read_each(self._reader, views)]
+
+
+def _told(answer: Answer) -> tuple[str, ...] | None:
+    """The locations of the one validator asked about, None when that was no answer."""
+    if isinstance(answer, RelayerError) or not answer.ok:
+        return None
+    try:
+        return contracts.read_locations(answer.data, 1)[0]
+    except BadChainData:
+        return None
 
 
 def _readable(texts: Sequence[str]) -> list[Location]:

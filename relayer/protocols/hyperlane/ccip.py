@@ -76,7 +76,8 @@ class CcipReader:
             try:
                 async with self._room:
                     return await self._ask(url, lookup)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                # ValueError: a host that is no name to the resolver (UnicodeError)
                 trouble = type(error).__name__
             except EndpointDown as error:
                 trouble = error.cause

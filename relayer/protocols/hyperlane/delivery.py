@@ -6,23 +6,22 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from relayer.adapter import Call, ChainReader, Done, Refuse, Step, View, ViewResult, Wait
-from relayer.errors import BadChainData, Transient
-from relayer.message import Address, ChainId, MessageId, Reason, Record, Timestamp
+from relayer.adapter import Call, ChainReader, Done, Refuse, Step, View, Wait
+from relayer.errors import BadChainData, RelayerError, Transient
+from relayer.message import Address, ChainId, Gate, MessageId, Reason, Record, Timestamp
 from relayer.protocols.hyperlane import contracts
 from relayer.protocols.hyperlane.gates import Gates
-from relayer.protocols.hyperlane.isms import IsmReader, read_each
+from relayer.protocols.hyperlane.isms import Answer, IsmReader, is_unread, read_each
 from relayer.protocols.hyperlane.memory import Memory
 from relayer.protocols.hyperlane.message import HyperlaneMessage, decode_message
-from relayer.protocols.hyperlane.proving import Origin, Parcel, PartProver
+from relayer.protocols.hyperlane.proving import SICK_RECHECK_S, Origin, Parcel, PartProver
 from relayer.protocols.hyperlane.reverts import revert_text
 from relayer.protocols.hyperlane.steps import Parts, assemble
 
 SOONEST_S = 2.0
 LATEST_S = 120.0
 """Bounds of the pause before a message without a gate to wait at is looked at again."""
-SICK_RECHECK_S = 10.0
-
+MUTE_RECHECK_S = 30.0
 
 Steps = dict[MessageId, Step]
 
@@ -120,18 +119,21 @@ class Destination:
         ]
         answers = await read_each(self._reader, [*delivered, *asked])
         said = answers[len(parcels) :]
-        refused: dict[Address, Refuse] = {}
+        barred: dict[Address, Wait | Refuse] = {}
         for recipient, answer in zip(unknown, said, strict=True):
-            try:
-                known[recipient] = self._recipient_isms.put(recipient, _ism_of(answer))
-            except BadChainData as error:
-                refused[recipient] = Refuse(Reason.UNDELIVERABLE, str(error), dead=True)
+            found = _ism_of(answer)
+            if isinstance(found, Wait | Refuse):
+                barred[recipient] = found
+            else:
+                known[recipient] = self._recipient_isms.put(recipient, found)
         open_parcels = []
         for parcel, answer in zip(parcels, answers, strict=False):
-            step = _delivered(answer) or refused.get(parcel.recipient)
+            step = _delivered(answer) or barred.get(parcel.recipient)
             ism = known[parcel.recipient]
             if step is None and ism is not None:
                 open_parcels.append((parcel, ism))
+            elif isinstance(step, Wait):
+                steps[parcel.id] = self._patient(parcel.record, step)
             elif step is not None:
                 steps[parcel.id] = step
         return open_parcels
@@ -171,24 +173,52 @@ class Destination:
     async def _wait(self, origin: Origin, parcel: Parcel, wait: Wait) -> Wait:
         """Wait at a gate where one is shut, else for a while that grows with the message's age."""
         if wait.reason is Reason.AWAITING_QUORUM and parcel.index is not None:
-            gate = await self._gates.closed_for(origin.domain, parcel.ism, parcel.index)
+            gate = await self._gate(origin, parcel, parcel.index)
             if gate is not None:
                 return replace(wait, gate=gate, gate_value=parcel.index)
         if wait.reason in (Reason.AWAITING_QUORUM, Reason.ROOT_MISMATCH):
-            age_s = self._now() - parcel.record.seen_at
-            return replace(wait, recheck_s=min(LATEST_S, max(SOONEST_S, age_s / 4)))
-        return wait
+            return self._patient(parcel.record, replace(wait, recheck_s=SOONEST_S))
+        return self._patient(parcel.record, wait) if is_unread(parcel.ism) else wait
+
+    def _patient(self, record: Record, wait: Wait) -> Wait:
+        """A pause that grows with the message's age: what does not heal must not cost much."""
+        age_s = self._now() - record.seen_at
+        return replace(wait, recheck_s=min(LATEST_S, max(wait.recheck_s, age_s / 4)))
+
+    async def _gate(self, origin: Origin, parcel: Parcel, index: int) -> Gate | None:
+        try:
+            return await self._gates.closed_for(origin.domain, parcel.ism, index)
+        except Transient:  # the message waits without a gate; the others' proofs are good
+            return None
 
 
-def _delivered(answer: ViewResult) -> Step | None:
+def _delivered(answer: Answer) -> Step | None:
     """What `delivered(id)` says, None when it says no."""
+    if isinstance(answer, RelayerError):
+        return _mute(str(answer))
     if not answer.ok or len(answer.data) != 32:
-        return Wait(Reason.SOURCE_UNREACHABLE, "the mailbox does not answer", recheck_s=30.0)
+        return _mute("no such view at this block")
     return Done("the mailbox has it") if any(answer.data) else None
 
 
-def _ism_of(answer: ViewResult) -> Address:
+def _ism_of(answer: Answer) -> Address | Wait | Refuse:
+    """The ISM the mailbox would ask for a recipient.
+
+    A recipient without one, or that reverts, has the default ISM (`Mailbox.recipientIsm`): it fails
+    only while the recipient answers what is no address, which an upgrade of it may change.
+    """
+    if isinstance(answer, RelayerError):
+        return _mute(str(answer))
     if not answer.ok:
         why = revert_text(answer.data) or "no reason given"
-        raise BadChainData(f"the mailbox cannot tell the recipient's ISM: {why}")
-    return contracts.read_address(answer.data)
+        text = f"the mailbox cannot tell the recipient's ISM: {why}"
+        return Refuse(Reason.UNDELIVERABLE, text)
+    try:
+        return contracts.read_address(answer.data)
+    except BadChainData as error:
+        return _mute(str(error))
+
+
+def _mute(why: str) -> Wait:
+    text = f"the mailbox does not answer: {why}"
+    return Wait(Reason.SOURCE_UNREACHABLE, text[:300], recheck_s=MUTE_RECHECK_S)

@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from relayer.errors import Transient
 from relayer.keccak import keccak256
 from relayer.message import BridgeName, Gate
-from relayer.protocols.hyperlane.isms import Aggregation, Ism, Multisig, Unsupported, shape_of
+from relayer.protocols.hyperlane.isms import (
+    Aggregation,
+    Ism,
+    Multisig,
+    Unread,
+    Unsupported,
+    shape_of,
+)
 from relayer.protocols.hyperlane.quorums import Quorums
 
 MAX_KNOWN = 4096
@@ -64,7 +71,7 @@ class Gates:
                 found = [await self._level(domain, module) for module in modules]
                 found.sort(reverse=True)
                 return found[threshold - 1] if 0 < threshold <= len(found) else -1
-            case Unsupported():
+            case Unsupported() | Unread():
                 return -1
             case _:
                 return OPEN

@@ -1,7 +1,8 @@
 """Reads what the interchain security module (ISM) of a recipient wants, whatever it is made of.
 
 ISMs nest (routing, aggregation) and anybody may write one, so depth and size are bounded and what
-we cannot satisfy becomes `Unsupported`, never an error for the batch.
+we cannot satisfy becomes `Unsupported`, never an error for the batch. What a node refuses to
+say is `Unread`: its trouble, not the ISM's word.
 Source: `solidity/contracts/isms/` of hyperlane-xyz/hyperlane-monorepo.
 """
 
@@ -11,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from relayer.adapter import ChainReader, View, ViewResult
-from relayer.errors import BadChainData, Permanent
-from relayer.message import Address, Timestamp
+from relayer.errors import BadChainData, EndpointsDisagree, Permanent, RelayerError
+from relayer.message import Address, BlockNumber, Timestamp
 from relayer.protocols.hyperlane import contracts
 from relayer.protocols.hyperlane.checkpoints import ValidatorSet, unweighted
 from relayer.protocols.hyperlane.contracts import ModuleType
@@ -64,7 +65,17 @@ class Unsupported:
     why: str
 
 
-Ism = Multisig | Aggregation | Null | CcipRead | Unsupported
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Wants what no node has told us (yet), and why."""
+
+    why: str
+
+
+Ism = Multisig | Aggregation | Null | CcipRead | Unsupported | Unread
+
+Answer = ViewResult | RelayerError
+"""What a view answered, or why the node does not run it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +89,12 @@ class _Routed:
     to: Address
 
 
-_Config = Multisig | _Group | _Routed | Null | CcipRead | Unsupported
+_Config = Multisig | _Group | _Routed | Null | CcipRead | Unsupported | Unread
 _Key = tuple[Address, bytes]
 """(ISM, message id)."""
 _Scope = tuple[Address, int | bytes]
 """An ISM, and the origin domain (remembered) or message (not remembered) an answer holds for."""
-_Kind = ModuleType | Unsupported
+_Kind = ModuleType | Unsupported | Unread
 Wanted = tuple[Address, HyperlaneMessage]
 
 _QUESTION = {
@@ -157,7 +168,7 @@ class IsmReader:
         )
         for scope, group in asked.items():
             known[scope] = _config(kinds[scope[0]], scope[0], [next(answers) for _ in group])
-            if isinstance(scope[1], int):
+            if isinstance(scope[1], int) and not isinstance(known[scope], Unread):
                 self._configs.put(scope, known[scope])
         return {key: known[scope] for key, scope in scopes.items()}
 
@@ -167,25 +178,38 @@ class IsmReader:
         views = [View(address, contracts.MODULE_TYPE) for address in missing]
         answers = await read_each(self._reader, views)
         for address, answer in zip(missing, answers, strict=True):
-            known[address] = self._kinds.put(address, _kind(address, answer))
+            kind = _kind(address, answer)
+            known[address] = kind if isinstance(kind, Unread) else self._kinds.put(address, kind)
         return {address: kind for address, kind in known.items() if kind is not None}
 
 
-async def read_each(reader: ChainReader, views: Sequence[View]) -> list[ViewResult]:
-    """Answer every view; one that the node refuses to run in company is a failed answer alone.
+async def read_each(
+    reader: ChainReader, views: Sequence[View], *, block: BlockNumber | str = "latest"
+) -> list[Answer]:
+    """Answer every view; what makes one impossible to answer is in its place.
 
-    A hostile contract may burn the gas of a whole batched read. Raises `Transient`.
+    A hostile contract may make a whole batched read fail: it takes too much of the node, or answers
+    by the gas it is given, so that endpoints disagree. Raises `Transient`.
     """
     if not views:
         return []
     try:
-        return await reader.read(views)
-    except Permanent:
+        return list(await reader.read(views, block=block))
+    except (Permanent, EndpointsDisagree) as error:
         if len(views) == 1:
-            return [ViewResult(False, b"")]
+            return [error]
+        if isinstance(error, EndpointsDisagree) and block == "latest":
+            block = (await reader.header(block)).number  # raises when they are on two forks
     middle = len(views) // 2
-    left = await read_each(reader, views[:middle])
-    return left + await read_each(reader, views[middle:])
+    left = await read_each(reader, views[:middle], block=block)
+    return left + await read_each(reader, views[middle:], block=block)
+
+
+def is_unread(ism: Ism) -> bool:
+    """Whether a node has not told of some part of an ISM."""
+    if isinstance(ism, Aggregation):
+        return any(map(is_unread, ism.modules))
+    return isinstance(ism, Unread)
 
 
 def multisigs(ism: Ism) -> Iterator[Multisig]:
@@ -219,7 +243,7 @@ def shape_of(ism: Ism) -> str:
             return "null"
         case CcipRead():
             return "ccip"
-        case Unsupported():
+        case Unsupported() | Unread():
             return "unsupported"
 
 
@@ -241,7 +265,9 @@ def _questions(kind: _Kind, address: Address, message: HyperlaneMessage) -> list
     return [View(address, contracts.bytes_call(selector, message.encode()))]
 
 
-def _kind(address: Address, answer: ViewResult) -> _Kind:
+def _kind(address: Address, answer: Answer) -> _Kind:
+    if isinstance(answer, RelayerError):
+        return _unread(address, answer)
     if not answer.ok:
         return Unsupported(f"ISM {address} does not answer moduleType()")
     try:
@@ -251,21 +277,29 @@ def _kind(address: Address, answer: ViewResult) -> _Kind:
         return Unsupported(f"ISM {address} is of an unknown module type")
 
 
-def _config(kind: _Kind, address: Address, answers: Sequence[ViewResult]) -> _Config:
-    if isinstance(kind, Unsupported):
+def _unread(address: Address, error: RelayerError) -> Unread:
+    return Unread(f"the node does not tell about ISM {address}: {error}"[:300])
+
+
+def _config(kind: _Kind, address: Address, answers: Sequence[Answer]) -> _Config:
+    if not isinstance(kind, ModuleType):
         return kind
+    said = [answer for answer in answers if isinstance(answer, ViewResult)]
+    for answer in answers:
+        if isinstance(answer, RelayerError):
+            return _unread(address, answer)
     if kind is ModuleType.CCIP_READ:
         return CcipRead(address)
     if kind is ModuleType.NULL:
-        return _null(answers)
+        return _null(said)
     if kind not in _QUESTION:
         return Unsupported(f"ISM {address} is of the unsupported kind {kind.name}")
-    (answer,) = answers
-    if not answer.ok:
-        why = revert_text(answer.data) or "no reason given"
+    (found,) = said
+    if not found.ok:
+        why = revert_text(found.data) or "no reason given"
         return Unsupported(f"{kind.name} ISM {address} refuses: {why}")
     try:
-        return _answered(kind, answer.data)
+        return _answered(kind, found.data)
     except BadChainData as error:
         return Unsupported(f"{kind.name} ISM {address}: {error}")
 

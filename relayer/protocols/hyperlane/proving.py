@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relayer.adapter import ChainReader, Refuse, TreeReader, View, Wait
-from relayer.errors import BadChainData, Transient
+from relayer.errors import BadChainData, RelayerError, Transient
 from relayer.message import MessageId, Reason, Record, TreeId
 from relayer.protocols.hyperlane import contracts
 from relayer.protocols.hyperlane.ccip import CcipReader
 from relayer.protocols.hyperlane.checkpoints import Quorum
 from relayer.protocols.hyperlane.isms import (
+    Answer,
     CcipRead,
     Ism,
     Multisig,
@@ -27,6 +28,7 @@ from relayer.protocols.hyperlane.steps import Part, Proved
 from relayer.trees.append_only import root_from_proof
 
 LEAF_RECHECK_S = 1.0
+SICK_RECHECK_S = 10.0
 CCIP_RECHECK_S = 15.0
 
 
@@ -97,8 +99,18 @@ class PartProver:
     async def _prove(
         self, origin: Origin, part: Multisig, group: Sequence[_Indexed], *, size: int
     ) -> dict[MessageId, Part]:
-        if part.by_root:
-            return await self._prove_by_root(origin, part, group, size=size)
+        """What was found for one multisig; its trouble is not that of other parts."""
+        try:
+            if part.by_root:
+                return await self._prove_by_root(origin, part, group, size=size)
+            return await self._prove_by_id(origin, part, group)
+        except Transient as error:
+            sick = Wait(Reason.SOURCE_UNREACHABLE, str(error)[:300], recheck_s=SICK_RECHECK_S)
+            return {parcel.id: sick for parcel, _ in group}
+
+    async def _prove_by_id(
+        self, origin: Origin, part: Multisig, group: Sequence[_Indexed]
+    ) -> dict[MessageId, Part]:
         leaves = {index: parcel.leaf for parcel, index in group}
         found = await origin.quorums.exact(part.members, leaves)
         return {parcel.id: _by_id(found[index], parcel, index) for parcel, index in group}
@@ -129,15 +141,14 @@ class PartProver:
         ]
         answers = await read_each(self._reader, views)
         return await asyncio.gather(
-            *(
-                self._fetch(part, answer.data)
-                for (_, part), answer in zip(asked, answers, strict=True)
-            )
+            *(self._fetch(part, answer) for (_, part), answer in zip(asked, answers, strict=True))
         )
 
-    async def _fetch(self, part: CcipRead, revert: bytes) -> Part:
+    async def _fetch(self, part: CcipRead, answer: Answer) -> Part:
+        if isinstance(answer, RelayerError):
+            return Wait(Reason.SOURCE_UNREACHABLE, str(answer)[:300], recheck_s=CCIP_RECHECK_S)
         try:
-            lookup = contracts.read_lookup(revert)
+            lookup = contracts.read_lookup(answer.data)
             return Proved(await self._ccip.fetch(lookup, part.address))
         except BadChainData as error:
             return Refuse(Reason.UNSUPPORTED, f"CCIP_READ ISM {part.address}: {error}")
@@ -154,7 +165,7 @@ def _place(parcel: Parcel, part: Multisig, size: int) -> int | Wait | Refuse:
     index = parcel.index
     if index is None:
         text = "its dispatch did not use the Merkle tree hook, so no validator signs it"
-        return Refuse(Reason.UNDELIVERABLE, text, dead=True)
+        return Refuse(Reason.UNDELIVERABLE, text)
     if index >= size:
         text = f"leaf {index} is not in our tree of {size} leaves yet"
         return Wait(Reason.AWAITING_LEAF, text, recheck_s=LEAF_RECHECK_S)

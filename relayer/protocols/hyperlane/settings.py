@@ -5,18 +5,14 @@ from __future__ import annotations
 from itertools import permutations
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from relayer.settings import AddressText, Name
+from relayer.settings import AddressText, Name, Section
 
 Domain = Annotated[int, Field(ge=1, lt=2**32)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class HyperlaneChainSettings(_Section):
+class HyperlaneChainSettings(Section):
     """One chain's contracts; addresses are in the Hyperlane registry."""
 
     domain: Domain
@@ -30,7 +26,7 @@ class HyperlaneChainSettings(_Section):
     """At or before the deployment of the mailbox and the hook: every leaf is needed."""
 
 
-class CcipSettings(_Section):
+class CcipSettings(Section):
     """How CCIP-read ISMs may make us ask servers that a contract names."""
 
     enabled: bool = True
@@ -43,7 +39,7 @@ class CcipSettings(_Section):
     max_urls: Annotated[int, Field(ge=1, le=16)] = 4
 
 
-class StorageSettings(_Section):
+class StorageSettings(Section):
     """How validators' published signatures are read."""
 
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
@@ -62,7 +58,7 @@ class StorageSettings(_Section):
         return url
 
 
-class HyperlaneSettings(_Section):
+class HyperlaneSettings(Section):
     """Hyperlane mailboxes between two or more chains, proved by validators' signatures."""
 
     chains: Annotated[dict[Name, HyperlaneChainSettings], Field(min_length=2)]

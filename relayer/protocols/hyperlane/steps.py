@@ -13,6 +13,7 @@ from relayer.protocols.hyperlane.isms import (
     Ism,
     Multisig,
     Null,
+    Unread,
     Unsupported,
 )
 from relayer.protocols.hyperlane.metadata import aggregation_metadata
@@ -32,6 +33,7 @@ Part = Proved | Wait | Refuse
 Parts = Mapping[Multisig | CcipRead, Part]
 """What was found for one message, by the part of its ISM that wants it."""
 
+UNREAD_RECHECK_S = 15.0
 MISSING = Wait(Reason.SOURCE_UNREACHABLE, "nothing was read for a part of the ISM", recheck_s=5.0)
 
 
@@ -46,6 +48,8 @@ def assemble(ism: Ism, parts: Parts) -> Part:
             return Proved(b"", alone=relayer is not None)
         case Unsupported(why):
             return Refuse(Reason.UNSUPPORTED, why)
+        case Unread(why):
+            return Wait(Reason.SOURCE_UNREACHABLE, why, recheck_s=UNREAD_RECHECK_S)
         case Aggregation():
             return _aggregate(ism, parts)
 

@@ -1,4 +1,5 @@
--- Due messages, whole, shared out evenly over routes; each is pushed on so that a crash repeats it.
+-- Due messages, whole, shared out evenly over routes; each is pushed on, and kept as claimed, so that
+-- a crash repeats it.
 check_lease()
 trim_delivered(ARGS.trim)
 local routes = call('SMEMBERS', 'routes')
@@ -41,6 +42,7 @@ local function claim(route, id)
     claimed[#claimed + 1] = {id, {}}
     return
   end
+  call('ZADD', 'claimed', NOW, id)
   call('HSET', 'message:' .. id, 'wake_at', ARGS.until_)
   flat[#flat + 1] = 'wake_at'
   flat[#flat + 1] = ARGS.until_

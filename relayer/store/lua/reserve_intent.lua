@@ -22,6 +22,8 @@ for _, id in ipairs(ARGS.ids) do
 end
 if #refused > 0 then return refused end
 
+spend(ARGS.spend)
+call('SADD', 'signers', ARGS.signer)
 call('HSET', name, ARGS.nonce, ARGS.intent)
 for i = 2, #ARGV do call('HSET', name, ARGS.nonce .. ':' .. (i - 2), ARGV[i]) end
 for _, hash in ipairs(ARGS.hashes) do call('ZADD', 'sent', NOW, hash) end

@@ -33,6 +33,14 @@ local function decoded(name, text)
   return value
 end
 
+-- Takes money out of budgets of one day, or gives it back; whole gwei, which fit 64 bits.
+local function spend(what)
+  for budget, gwei in pairs(what.gwei) do
+    call('HINCRBY', 'spent:' .. what.day, budget, string.format('%.0f', gwei))
+    call('EXPIRE', 'spent:' .. what.day, what.kept_s)
+  end
+end
+
 -- Adding non-negative decimal strings of any length.
 local function add_decimal(one, two)
   local out, carry, i, j = {}, 0, #one, #two
@@ -238,6 +246,8 @@ local function move(rec, status, reason, detail, always_line)
     local place = status == 'delivered' and NOW or rec.seen_at
     call('ZADD', 'status:' .. status .. ':' .. rec.route, place, rec.id)
   end
+  -- A ready message is still in its claimer's hand, in the inbox or in a pack.
+  if status ~= 'ready' then call('ZREM', 'claimed', rec.id) end
   put(rec, 'status', status)
   put(rec, 'reason', reason)
   put(rec, 'detail', detail)
@@ -291,6 +301,81 @@ local function trim_delivered(limit)
     local old = call('ZRANGEBYSCORE', 'status:delivered:' .. route, '-inf', before, 'LIMIT', 0, limit)
     for _, id in ipairs(old) do forget(route, id) end
   end
+end
+
+-- What a lane finds out about a message ----------------------------------------------------------
+
+local AT_WORK = {waiting = true, ready = true, submitted = true}
+local NOTE_STARTS = {
+  wait = {waiting = true, ready = true},
+  ready = {waiting = true, ready = true},
+  refused = {waiting = true, ready = true, submitted = true, held = true},
+  retry = AT_WORK,
+  included = {waiting = true, ready = true, submitted = true, included = true},
+  delivered = {waiting = true, ready = true, submitted = true, included = true, held = true, dead = true},
+  reopen = {included = true, submitted = true},
+}
+
+local NOTES = {}
+
+function NOTES.wait(rec, item)
+  if not move(rec, 'waiting', item.reason, item.detail) then return false end
+  wake(rec, item.wake_at)
+  put(rec, 'clocks', item.clocks)
+  if item.gate then
+    put(rec, 'gate', item.gate)
+    put(rec, 'gate_value', item.gate_value)
+    call('SADD', 'gates', item.gate)
+    call('ZADD', 'gate:' .. item.gate, item.gate_score, rec.id)
+  end
+  return true
+end
+
+function NOTES.ready(rec, item)
+  local at = item.wake_at or rec.wake_at or NOW
+  if not move(rec, 'ready', 'proved', '') then return false end
+  wake(rec, at)
+  return true
+end
+
+function NOTES.refused(rec, item)
+  local status = item.dead and 'dead' or 'held'
+  -- There is no way from submitted to held but through waiting.
+  if status == 'held' and rec.status == 'submitted' then move(rec, 'waiting', item.reason, item.detail) end
+  if not move(rec, status, item.reason, item.detail) then return false end
+  if item.evidence ~= '' then put(rec, 'evidence', item.evidence) end
+  return true
+end
+
+function NOTES.retry(rec, item)
+  if not move(rec, 'waiting', item.reason, item.detail, true) then return false end
+  put(rec, 'attempts', tostring(tonumber(rec.attempts or '0') + 1))
+  put(rec, 'evidence', item.evidence)
+  put(rec, 'alone', item.alone and '1')
+  wake(rec, item.wake_at)
+  return true
+end
+
+function NOTES.included(rec, item)
+  local reason = item.by_us and 'mined' or 'delivered_by_other'
+  if not move(rec, 'included', reason, item.detail) then return false end
+  put(rec, 'block', item.block)
+  call('ZADD', 'included', item.block, rec.id)
+  note_tx(rec, item.tx)
+  return true
+end
+
+function NOTES.delivered(rec, item)
+  return deliver(rec, item.by_us, item.tx, item.detail)
+end
+
+function NOTES.reopen(rec, item)
+  return reopen(rec, item.reason, '')
+end
+
+-- Writes down one finding; false when the message has moved on meanwhile. `save` it afterwards.
+local function note(rec, step, item)
+  return rec.message and NOTE_STARTS[step][rec.status] and NOTES[step](rec, item) or false
 end
 
 -- Trees ----------------------------------------------------------------------------------------

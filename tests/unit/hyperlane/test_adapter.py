@@ -8,7 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import structlog
 from eth_abi.abi import decode as abi_decode
+from eth_abi.abi import encode as abi_encode
+from eth_account import Account
 
 from relayer.adapter import Call, Done, EmptyRule, Refuse, Wait
 from relayer.errors import ConfigInvalid, EndpointDown
@@ -405,7 +408,7 @@ async def test_a_dispatch_without_the_tree_hook(world: World) -> None:
     leafless = record_of(world.messages[0], None)
     step = await world.step(leafless)
     assert isinstance(step, Refuse)
-    assert (step.reason, step.dead) == (Reason.UNDELIVERABLE, True)
+    assert (step.reason, step.dead) == (Reason.UNDELIVERABLE, False)
     world.null(OTHER_ISM)
     world.recipient_isms[RECIPIENT] = OTHER_ISM
     world.clock.pass_s(100)
@@ -631,6 +634,44 @@ async def test_truth_is_read_at_a_final_block(world: World) -> None:
     (truth,) = await world.adapter.truth()
     assert (truth.tree, truth.size, truth.root) == (TREE, 7, b"\x05" * 32)
     assert truth.block == world.origin.final
+
+
+async def test_truth_before_the_hook_was_deployed(world: World) -> None:
+    """A final block without the contracts has an empty tree: nothing to compare, no lie."""
+    world.origin.answer(HOOK, selector("count()"), b"")
+    world.origin.answer(HOOK, selector("root()"), b"")
+    (truth,) = await world.adapter.truth()
+    assert (truth.tree, truth.size, truth.root) == (TREE, 0, None)
+
+
+async def test_one_chains_truth_is_not_the_others_trouble(make_world: MakeWorld) -> None:
+    """A chain that cannot be read, or whose hook is none, is left out and told of."""
+    world = make_world(routes="all")
+    world.destination.answer("0x" + "b2" * 20, selector("count()"), (7).to_bytes(32, "big"))
+    world.destination.answer("0x" + "b2" * 20, selector("root()"), b"\x05" * 32)
+    for failure in (EndpointDown("fake", "gone"), None):
+        world.origin.failure = failure
+        with structlog.testing.capture_logs() as lines:
+            (truth,) = await world.adapter.truth()
+        assert (truth.tree, truth.size) == ("hyper/destination", 7)
+        assert [(line["event"], line["chain"]) for line in lines] == [("truth_unknown", "origin")]
+
+
+async def test_trouble_of_one_set_is_not_that_of_another(world: World) -> None:
+    """Where new validators cannot be looked up, sets that are known go on."""
+    world.multisig(OTHER_ISM, 1)
+    other = "0x" + "66" * 20
+    world.recipient_isms[other] = OTHER_ISM
+    known, new = *world.dispatch(), *world.dispatch(recipient=other)
+    world.all_sign(1)
+    called(await world.step(known))
+    stranger = Account.from_key(b"\x77" * 32).address
+    answer = abi_encode(["address[]", "uint8"], [[stranger], 1])
+    world.destination.answer(OTHER_ISM, selector("validatorsAndThreshold(bytes)"), answer)
+    world.origin.failure = EndpointDown("fake", "gone")
+    steps = await world.adapter.next_steps([known, new])
+    called(steps[known.id])
+    waiting(steps[new.id], Reason.SOURCE_UNREACHABLE)
 
 
 def test_what_it_follows(world: World) -> None:

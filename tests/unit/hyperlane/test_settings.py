@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from relayer.protocols.hyperlane.settings import HyperlaneSettings
 
 CHAIN = {
-    "mailbox": "0x" + "Aa" * 20,
+    "mailbox": "0x" + "AA" * 20,
     "merkle_tree_hook": "0x" + "bb" * 20,
     "validator_announce": "0x" + "cc" * 20,
 }
@@ -47,6 +47,8 @@ def test_chosen_routes() -> None:
         ({"routes": "some"}, "routes"),
         ({"checkpoint_poll_s": 0}, "checkpoint_poll_s"),
         ({"surprise": 1}, "surprise"),
+        ({"checkpoint_poll_s": True}, "must not be true or false"),
+        ({"chains": {"one": {"domain": 1, **CHAIN, "mailbox": "0x" + "Aa" * 20}}}, "checksum"),
         ({"chains": {"one": {"domain": 1, **CHAIN}}}, "chains"),
         (
             {"chains": {"one": {"domain": 1, **CHAIN}, "two": {"domain": 1, **CHAIN}}},

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from eth_abi.abi import encode as abi_encode
 
-from relayer.errors import BadChainData, EndpointDown
+from relayer.errors import BadChainData, EndpointDown, RpcRefused
 from relayer.message import Address
 from relayer.protocols.hyperlane.announce import Announcements
 from relayer.protocols.hyperlane.memory import Memory
@@ -18,6 +18,8 @@ from tests.fakes import FakeChain, FakeClock
 from tests.unit.hyperlane.world import ANNOUNCE, HOOK, ORIGIN_DOMAIN, padded, selector
 
 ALICE, BOB = Address("0x" + "aa" * 20), Address("0x" + "bb" * 20)
+
+LOCATIONS = selector("getAnnouncedStorageLocations(address[])")
 
 
 class Shelf(Storage):
@@ -43,10 +45,7 @@ class Scene:
     def __init__(self) -> None:
         self.clock, self.shelf, self.chain = FakeClock(), Shelf(), FakeChain(1)
         self.locations = {ALICE: ["s3://alice/eu-west-1"], BOB: ["s3://bob/eu-west-1"]}
-        self.asked = 0
-        self.chain.answer(
-            ANNOUNCE, selector("getAnnouncedStorageLocations(address[])"), self._announced
-        )
+        self.chain.answer(ANNOUNCE, LOCATIONS, self.announced)
         self.announcements = Announcements(
             self.chain, ANNOUNCE, Memory(self.clock, lifetime_s=60, most=10)
         )
@@ -66,8 +65,8 @@ class Scene:
         said = await self.validators.latest([ALICE, BOB])
         return [said[ALICE].index, said[BOB].index]
 
-    def _announced(self, arguments: bytes) -> bytes:
-        self.asked += 1
+    def announced(self, arguments: bytes) -> bytes:
+        """What ValidatorAnnounce answers."""
         words = [arguments[i : i + 32] for i in range(64, len(arguments), 32)]
         known = [self.locations.get(Address("0x" + word[12:].hex()), []) for word in words]
         return abi_encode(["string[][]"], [known])
@@ -161,17 +160,40 @@ async def test_announcements_are_remembered(scene: Scene) -> None:
     scene.locations[BOB] = []
     for _ in range(3):
         await scene.announcements.locations([ALICE, BOB])
-    assert scene.asked == 1
+    assert len(scene.chain.reads) == 1
     scene.clock.pass_s(61)
     scene.locations[BOB] = ["s3://bob/eu-west-1"]
     found = await scene.announcements.locations([ALICE, BOB])
-    assert scene.asked == 2
+    assert len(scene.chain.reads) == 2
     assert [location.bucket for location in found[BOB]] == ["bob"]
+
+
+@pytest.mark.parametrize("answer", ["enormous", "nonsense", "refused"])
+async def test_one_validators_announcements_spoil_only_itself(scene: Scene, answer: str) -> None:
+    """A list too long to read, or one the node does not give, is nobody else's trouble."""
+    honest = scene.announced
+
+    def hostile(arguments: bytes) -> bytes:
+        if padded(BOB) not in arguments:
+            return honest(arguments)
+        if answer == "refused":
+            raise RpcRefused(-32000, "out of resources")
+        return bytes(300_000) if answer == "enormous" else b"\xff" * 64
+
+    scene.chain.answer(ANNOUNCE, LOCATIONS, hostile)
+    scene.latest("alice", 4)
+    scene.latest("bob", 7)
+    for _ in range(2):  # with the other asked along, and with the other known already
+        assert await scene.indices() == [4, None]
+        scene.clock.pass_s(2)
+    scene.chain.answer(ANNOUNCE, LOCATIONS, honest)
+    scene.clock.pass_s(2)
+    assert await scene.indices() == [4, 7]  # what was not told is not remembered
 
 
 async def test_a_contract_that_does_not_answer_is_trouble(scene: Scene) -> None:
     """Nonsense from ValidatorAnnounce is not "no locations"."""
-    scene.chain.answer(ANNOUNCE, selector("getAnnouncedStorageLocations(address[])"), b"\xff" * 64)
+    scene.chain.answer(ANNOUNCE, LOCATIONS, b"\xff" * 64)
     with pytest.raises(EndpointDown):
         await scene.announcements.locations([ALICE])
     silent = Announcements(FakeChain(1), ANNOUNCE, Memory(scene.clock, lifetime_s=60, most=10))

@@ -193,13 +193,18 @@ class World:
         self.delivered: set[bytes] = set()
         self.recipient_isms: dict[str, str] = {}
         """Recipient -> ISM; others have `ISM`."""
-        self._set_up_contracts()
+        self.set_up_contracts()
+        self._settings = settings
+        self.adapter = self.rebuilt()
+
+    def rebuilt(self) -> HyperlaneAdapter:
+        """An adapter as after a restart, in the same world."""
         context = FakeContext(
             {"origin": self.origin, "destination": self.destination}, self.trees, self.clock
         )
-        adapter = build(BRIDGE, settings_of(**settings), context)
+        adapter = build(BRIDGE, settings_of(**self._settings), context)
         assert isinstance(adapter, HyperlaneAdapter)
-        self.adapter = adapter
+        return adapter
 
     @property
     def members(self) -> list[Address]:
@@ -267,7 +272,9 @@ class World:
         """An ISM that says its kind and nothing more."""
         self.destination.answer(address, selector("moduleType()"), kind.to_bytes(32, "big"))
 
-    def _set_up_contracts(self) -> None:
+    def set_up_contracts(self) -> None:
+        """Let mailbox and announcements answer honestly (again)."""
+
         def is_delivered(arguments: bytes) -> bytes:
             return bytes(31) + bytes([arguments in self.delivered])
 

@@ -1,0 +1,109 @@
+"""What a mined transaction of ours did and what it cost, read from its receipt.
+
+Whatever an endpoint writes into it, settling the transaction must not fail.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from relayer.adapter import Adapter, Log, LogSource
+from relayer.chains.logs import parse_logs
+from relayer.errors import BadChainData
+from relayer.message import (
+    BridgeName,
+    ChainId,
+    DeliverySeen,
+    Fact,
+    Gas,
+    MessageId,
+    ProgressSeen,
+    Record,
+    Route,
+    Wei,
+)
+from relayer.pipeline.follower import logs_of
+from relayer.store import CostTotal, Intent
+
+NO_BRIDGE = BridgeName("_overhead")
+"""Heads the cost of transactions that carried nothing; no configured bridge can have the name."""
+
+log = structlog.get_logger("relayer")
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Messages that a receipt's logs say are delivered, or one step further."""
+
+    delivered: frozenset[MessageId] = frozenset()
+    moved: frozenset[MessageId] = frozenset()
+
+
+def carried_by(
+    receipt: Mapping[str, object], chain: ChainId, sources: Sequence[tuple[Adapter, LogSource]]
+) -> Carried:
+    """What the logs say; those that cannot be read say nothing and are left to the follower,
+    which confirms a delivery whatever we made of it."""
+    try:
+        logs = parse_logs(chain, receipt.get("logs"))
+    except BadChainData as error:
+        log.error("receipt_unreadable", error=str(error)[:300])
+        return Carried()
+    facts = [fact for adapter, source in sources for fact in _facts(adapter, logs_of(source, logs))]
+    return Carried(
+        frozenset(fact.message_id for fact in facts if isinstance(fact, DeliverySeen)),
+        frozenset(fact.message_id for fact in facts if isinstance(fact, ProgressSeen)),
+    )
+
+
+def _facts(adapter: Adapter, logs: Sequence[Log]) -> list[Fact]:
+    try:
+        return adapter.decode(logs)
+    except Exception:  # one bridge's bug must not leave the nonce unsettled for ever
+        log.exception("receipt_unreadable", bridge=adapter.name)
+        return []
+
+
+def cost_of(
+    receipt: Mapping[str, object], chain: ChainId, routes: Sequence[Route]
+) -> dict[Route, CostTotal]:
+    """The whole cost, shared over `routes` (one for each message carried) to the last wei."""
+    gas = _number(receipt, "gasUsed")
+    wei = gas * _number(receipt, "effectiveGasPrice") + _number(receipt, "l1Fee")
+    carried = Counter(routes or [Route(NO_BRIDGE, chain, chain)])
+    left = carried.total()
+    shares: dict[Route, CostTotal] = {}
+    for route, count in carried.items():
+        share = CostTotal(Wei(wei * count // left), Gas(gas * count // left), txs=1)
+        shares[route] = share
+        left, gas, wei = left - count, gas - share.gas, wei - share.wei
+    return shares
+
+
+def income_of(
+    intent: Intent, records: Sequence[Record], delivered: frozenset[MessageId]
+) -> dict[Route, Wei]:
+    """What inboxes paid for the messages that the transaction delivered, by route."""
+    routes = {record.id: record.route for record in records}
+    incomes: dict[Route, Wei] = {}
+    for call in intent.calls:
+        if call.income and call.message_id in delivered and call.message_id in routes:
+            route = routes[call.message_id]
+            incomes[route] = Wei(incomes.get(route, 0) + call.income)
+    return incomes
+
+
+def _number(receipt: Mapping[str, object], name: str) -> int:
+    """A quantity of the receipt; 0 when it is left out or makes no sense."""
+    told = receipt.get(name)
+    if told is None:
+        return 0
+    try:
+        return max(0, int(str(told), 16))
+    except ValueError:
+        log.warning("receipt_number_unreadable", field=name)
+        return 0

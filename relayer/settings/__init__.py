@@ -1,0 +1,46 @@
+"""The operator's YAML as frozen models; the only reader of the environment and of secret files.
+
+A mistake is named with its field, its value (never a secret's) and the way out.
+"""
+
+from relayer.settings.chain import (
+    MULTICALL3,
+    ChainSettings,
+    EndpointSettings,
+    FeeSettings,
+    FinalitySettings,
+    LaneSettings,
+    SignerSettings,
+)
+from relayer.settings.explaining import Problem, parse_section, problems_in
+from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
+from relayer.settings.reading import load_settings
+from relayer.settings.service import HttpSettings, LogSettings, RedisSettings
+from relayer.settings.values import AddressText, Name, Section
+from relayer.settings.whole import Settings, json_schema
+
+__all__ = [
+    "MULTICALL3",
+    "AddressText",
+    "ChainSettings",
+    "EndpointSettings",
+    "FeeRule",
+    "FeeSettings",
+    "FinalitySettings",
+    "HttpSettings",
+    "LaneSettings",
+    "LogSettings",
+    "MatchRule",
+    "Name",
+    "PolicySettings",
+    "Problem",
+    "RedisSettings",
+    "Section",
+    "Settings",
+    "SignerSettings",
+    "body_pattern",
+    "json_schema",
+    "load_settings",
+    "parse_section",
+    "problems_in",
+]

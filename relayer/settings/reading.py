@@ -1,0 +1,108 @@
+"""From the operator's file to frozen models; the only reader of the environment and of secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from relayer.errors import ConfigInvalid
+from relayer.settings.explaining import parse_section
+from relayer.settings.values import SECRET_URLS
+from relayer.settings.whole import Settings
+from relayer.settings.yaml_text import read_yaml
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""No sane configuration or secret is larger."""
+MAX_DEPTH = 30
+"""Levels of nesting; ours are less than ten."""
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+    """Read the YAML at `path`, with `${NAME}` taken from `environ` and `url_file` from files.
+
+    Relative paths are relative to the working directory. ConfigInvalid says what is wrong where.
+    """
+    text = _read_text(path, f"{path}: cannot read the configuration")
+    try:
+        raw = read_yaml(text)
+        if not isinstance(raw, dict):
+            kind = "empty" if raw is None else "not a mapping"
+            raise ConfigInvalid(f"is {kind}; it must be a mapping with the key `chains`")
+        return parse_section(Settings, _read_secret_files(_expand(raw, "", environ)))
+    except ConfigInvalid as bad:
+        lines = (f"{path}: {line}" for line in str(bad).splitlines())
+        raise ConfigInvalid("\n".join(lines)) from None
+
+
+def _read_text(path: Path, failure: str) -> str:
+    """A file's text, bounded also where the file is a pipe or a device."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ConfigInvalid(f"{failure}: it is larger than {MAX_FILE_BYTES} bytes")
+        return content.decode("utf-8")
+    except OSError as bad:
+        raise ConfigInvalid(f"{failure}: {bad.strerror}") from None
+    except ValueError:  # a path with a zero byte is one too
+        raise ConfigInvalid(f"{failure}: not UTF-8 text") from None
+
+
+def _expand(value: Any, at: str, environ: Mapping[str, str]) -> Any:
+    """Replace `${NAME}` and `${NAME:-default}` in every string below `value`."""
+    if at.count(".") + at.count("[") > MAX_DEPTH:
+        raise ConfigInvalid(f"{at[:80]}: nested too deeply")
+    if isinstance(value, dict):
+        return {k: _expand(v, f"{at}.{k}" if at else str(k), environ) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, f"{at}[{i}]", environ) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replacement(found: re.Match[str]) -> str:
+        name, default = found.group(1), found.group(2)
+        if environ.get(name) or (name in environ and default is None):
+            return environ[name]
+        if default is None:
+            raise ConfigInvalid(
+                f"{at}: ${{{name}}} is not set in the environment; "
+                f"set it, or write ${{{name}:-default}}"
+            )
+        return default
+
+    return _REFERENCE.sub(replacement, value)
+
+
+def _read_secret_files(raw: dict[str, Any]) -> dict[str, Any]:
+    """Put the content of `url_file` and `ws_url_file` in place of the secrets they stand for."""
+    for at, section in _places_of_secrets(raw):
+        for key in SECRET_URLS:
+            if f"{key}_file" in section:
+                _read_secret_into(section, key, at)
+    return raw
+
+
+def _places_of_secrets(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The path and section of `redis` and of every endpoint that is a mapping at all."""
+    chains = raw.get("chains")
+    places: list[tuple[str, Any]] = [("redis", raw.get("redis"))]
+    for name, chain in chains.items() if isinstance(chains, dict) else ():
+        endpoints = chain.get("endpoints") if isinstance(chain, dict) else None
+        for i, endpoint in enumerate(endpoints if isinstance(endpoints, list) else ()):
+            places.append((f"chains.{name}.endpoints[{i}]", endpoint))
+    return [(at, section) for at, section in places if isinstance(section, dict)]
+
+
+def _read_secret_into(section: dict[str, Any], key: str, at: str) -> None:
+    if key in section:
+        raise ConfigInvalid(f"{at}: give {key} or {key}_file, not both")
+    named = section.pop(f"{key}_file")
+    if not isinstance(named, str) or not named:
+        raise ConfigInvalid(f"{at}.{key}_file: must be the path of a file")
+    section[key] = _read_text(Path(named), f"{at}.{key}_file: cannot read {named}").strip()
+    if not section[key]:
+        raise ConfigInvalid(f"{at}.{key}_file: {named} is empty")

@@ -1,0 +1,38 @@
+"""The sections about the process itself: its store, its HTTP server, its log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, SecretStr
+
+from relayer.settings.values import LONGEST_S, Section, admit_files, url_with
+
+RedisUrl = Annotated[SecretStr, url_with("redis", "rediss", "redis+sentinel", "unix")]
+
+
+class RedisSettings(Section):
+    """Where state lives; no `url` means a private server with its files in `data_dir`."""
+
+    url: RedisUrl | None = None
+    cluster: bool = False
+    prefix: str = Field(default="relayer", pattern=r"^[A-Za-z0-9_.-]{1,32}$")
+    timeout_s: float = Field(default=5, gt=0, le=LONGEST_S)
+    lease_s: float = Field(default=15, ge=1, le=LONGEST_S)
+    allow_unsafe: bool = False
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: admit_files(schema, "url"))
+
+
+class HttpSettings(Section):
+    """Where metrics, health and the API are served; port 0 takes any free one."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    port: int = Field(default=8080, ge=0, le=65535)
+
+
+class LogSettings(Section):
+    """How much is logged, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"

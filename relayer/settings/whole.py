@@ -1,0 +1,77 @@
+"""The whole configuration: all sections, and what must hold between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+
+from relayer.settings.chain import ChainSettings
+from relayer.settings.policy import PolicySettings
+from relayer.settings.service import HttpSettings, LogSettings, RedisSettings
+from relayer.settings.values import Name, Section
+
+
+def _named_protocol(bridge: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(bridge.get("protocol"), str):
+        raise ValueError("has no `protocol:` (`relayer protocols` lists them)")
+    return bridge
+
+
+RawBridge = Annotated[dict[str, Any], AfterValidator(_named_protocol)]
+
+
+class Settings(Section):
+    """Everything the operator decides."""
+
+    data_dir: Path = Path("data")
+    instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    redis: RedisSettings = RedisSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+    chains: dict[Name, ChainSettings] = Field(min_length=1)
+    bridges: dict[Name, RawBridge] = Field(default={})
+    """Raw sections; each is validated by the settings model of its protocol (`parse_section`)."""
+    policy: PolicySettings = PolicySettings()
+    dry_run: bool = False
+    retention_s: float = Field(default=7 * 86400, ge=60, le=3650 * 86400)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_to_ids(cls, raw: Any) -> Any:
+        return _resolve_chain_names(raw)
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Settings:
+        names: dict[int, str] = {}
+        for name, chain in self.chains.items():
+            if chain.id in names:
+                raise ValueError(f"chains {names[chain.id]} and {name} have the same id {chain.id}")
+            names[chain.id] = name
+        return self
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of the configuration file; the sections of bridges are left open."""
+    return Settings.model_json_schema()
+
+
+def _resolve_chain_names(raw: Any) -> Any:
+    """Copy `raw` with chain names in policy rules replaced by the ids they stand for."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("chains"), dict) or "policy" not in raw:
+        return raw
+    ids = {n: c.get("id") for n, c in raw["chains"].items() if isinstance(c, dict)}
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolved(v) for v in value]
+        if not isinstance(value, dict):
+            return value
+        ends = {"origin", "destination"}
+        return {
+            k: ids.get(v, v) if k in ends and isinstance(v, str) else resolved(v)
+            for k, v in value.items()
+        }
+
+    return {**raw, "policy": resolved(raw["policy"])}

@@ -1,0 +1,106 @@
+"""Reads YAML text strictly and within bounds, whatever it holds."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from relayer.errors import ConfigInvalid
+
+MAX_VALUES = 100_000
+"""Values once every alias is written out; a few lines can stand for billions."""
+
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+def read_yaml(text: str) -> Any:
+    """Plain values of one YAML document; ConfigInvalid says in one line what is wrong where."""
+    try:
+        return _plain_values(text)
+    except yaml.YAMLError as bad:
+        raise ConfigInvalid(f"not YAML: {_where(bad)}") from None
+    except RecursionError:
+        raise ConfigInvalid("nested too deeply") from None
+    except (TypeError, ValueError) as bad:
+        raise ConfigInvalid(f"not plain YAML: {str(bad)[:200]}") from None
+
+
+def _plain_values(text: str) -> Any:
+    loader = _PlainLoader(text)
+    try:
+        whole = loader.get_single_node()
+        if whole is None:
+            return None
+        _Measure().size(whole)
+        return loader.construct_document(whole)
+    finally:
+        loader.dispose()
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML 1.2's plain scalars, so that an unquoted 0x address stays text."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - filled below
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"^(true|false)$", "tf"),
+    ("int", r"^[-+]?(0|[1-9][0-9_]*)$", "-+0123456789"),
+    ("float", r"^[-+]?([0-9][0-9_]*)?\.?[0-9]+([eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    ("null", r"^(~|null|)$", ["~", "n", ""]),
+    ("merge", r"^<<$", "<"),
+):
+    _PlainLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first)
+    )
+
+
+class _Measure:
+    """Counts the values below each node once, before anything is built of them."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int | None] = {}
+        """By the node's identity; None while the count is under way."""
+
+    def size(self, node: yaml.Node) -> int:
+        """Values of the node with its aliases written out; an error above `MAX_VALUES`."""
+        if id(node) in self._sizes:
+            known = self._sizes[id(node)]
+            if known is None:
+                raise _error("refers to itself", node)
+            return known
+        self._sizes[id(node)] = None
+        total = 1 + sum(self.size(child) for child in _children(node))
+        if total > MAX_VALUES:
+            raise _error(f"aliases stand for more than {MAX_VALUES} values", node)
+        self._sizes[id(node)] = total
+        return total
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.SequenceNode):
+        return list(node.value)
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _error("a key must be one word", key)
+        if key.value in seen and key.tag != _MERGE:
+            raise _error(f"the key {key.value!r} occurs twice", key)
+        seen.add(key.value)
+    return [value for _, value in node.value]
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _where(bad: yaml.YAMLError) -> str:
+    if isinstance(bad, yaml.reader.ReaderError):
+        return f"it holds the character #x{int(bad.character):02x}, which no text has"
+    mark = getattr(bad, "problem_mark", None)
+    problem = getattr(bad, "problem", None) or "unreadable"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else str(problem)

@@ -1,0 +1,94 @@
+"""What one chain's follower follows, and the blocks it must read again besides going forward.
+
+A range is asked for by an operator, or by the follower itself when a bridge came that wants blocks
+below the cursor. It stays until it is read, whoever holds the lease meanwhile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from relayer.errors import IllegalTransition, SchemaMismatch
+from relayer.message import BlockNumber, ChainId
+from relayer.store.keys import base
+from relayer.store.leases import lease_text
+from relayer.store.shapes import Lease
+from relayer.store.wire import Wire
+
+MOST_RESCANS = 64
+"""Ranges one chain may have open."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rescan:
+    """An inclusive range of blocks to read again, read up to but without `at`."""
+
+    first: BlockNumber
+    last: BlockNumber
+    at: BlockNumber
+
+    @property
+    def name(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+class Rescans(Wire):
+    """Asking needs no lease; only the chain's follower makes progress."""
+
+    async def ask_rescan(self, chain: ChainId, first: BlockNumber, last: BlockNumber) -> None:
+        """Have the chain's follower read a range again; asking twice is asking once.
+
+        `IllegalTransition` when 64 ranges are open already.
+        """
+        await self._register({chain})
+        args = {"name": f"{first}-{last}", "at": str(first), "most": MOST_RESCANS}
+        if not await self.run("ask_rescan", chain, args):
+            raise IllegalTransition(
+                f"chain {chain} has {MOST_RESCANS} ranges to read again already; let it finish"
+            )
+
+    async def rescans(self, chain: ChainId) -> list[Rescan]:
+        """The ranges still to be read, lowest first."""
+        key = base(self._prefix, chain) + "rescans"
+        flat = await self.command("HGETALL", key)
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        return sorted(_rescan(key, name, at) for name, at in pairs)
+
+    async def note_rescanned(self, lease: Lease, rescan: Rescan, upto: BlockNumber) -> None:
+        """Everything of the range at or below `upto` is stored; at its end the range is done."""
+        args = {
+            "lease": lease_text(lease),
+            "role": lease.role.value,
+            "name": rescan.name,
+            "at": "" if upto >= rescan.last else str(upto + 1),
+        }
+        await self.run("note_rescanned", lease.chain, args)
+
+    async def followed(self, chain: ChainId) -> dict[str, BlockNumber]:
+        """First block from which each `<address> <topic0>` has been, or will be, read."""
+        key = base(self._prefix, chain) + "followed"
+        flat = await self.command("HGETALL", key)
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        try:
+            return {name.decode(): BlockNumber(int(block)) for name, block in pairs}
+        except ValueError:
+            raise SchemaMismatch(f"the key {key} does not hold block numbers") from None
+
+    async def note_followed(self, lease: Lease, starts: Mapping[str, BlockNumber]) -> None:
+        """Remember what is followed and from where; ask for what that leaves out before this."""
+        args = {
+            "lease": lease_text(lease),
+            "role": lease.role.value,
+            "starts": [[name, str(block)] for name, block in starts.items()],
+        }
+        await self.run("note_followed", lease.chain, args)
+
+
+def _rescan(key: str, name: bytes, at: bytes) -> Rescan:
+    match = re.fullmatch(rb"(\d+)-(\d+) (\d+)", name + b" " + at)
+    if match is None:
+        raise SchemaMismatch(f"the key {key} does not hold a range of blocks")
+    first, last, upto = (BlockNumber(int(part)) for part in match.groups())
+    return Rescan(first, last, upto)

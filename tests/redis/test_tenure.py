@@ -1,0 +1,53 @@
+"""A tenure under a real lease: what it tells when it begins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+import structlog
+
+from relayer.ops.logs import HIDDEN, Redactor
+from relayer.pipeline.tenure import Tenure
+from relayer.store import Lease, Role, Store
+from tests.redis.sample_facts import ONE
+from tests.redis.servers import Server
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def server(redis_server: Server) -> Server:
+    """One server is enough here."""
+    return redis_server
+
+
+async def test_the_fence_of_a_lease_can_be_read_in_the_log(store: Store) -> None:
+    """The number that tells two holders apart is no secret, and is not hidden like one."""
+    begun: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+
+    async def work(lease: Lease) -> None:
+        begun.set_result(lease)
+        await asyncio.Event().wait()
+
+    with structlog.testing.capture_logs() as lines:
+        tenure = Tenure(
+            store=store,
+            chain=ONE,
+            role=Role.FOLLOWER,
+            owner="one",
+            lease_s=15,
+            work=work,
+            on_change=lambda held: None,
+        )
+        running = asyncio.create_task(tenure.run())
+        async with asyncio.timeout(10):
+            lease = await begun
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    (line,) = [line for line in lines if line["event"] == "lease_held"]
+    shown = Redactor()(None, "info", dict(line))
+    assert shown["fence"] == lease.token
+    assert HIDDEN not in shown.values()
