@@ -1,0 +1,132 @@
+"""One configured Arbitrum bridge: what to follow, and what each message needs now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from relayer.adapter import (
+    Adapter,
+    AdapterContext,
+    Call,
+    EmptyRule,
+    Log,
+    LogSource,
+    Outcome,
+    Step,
+    TreeShape,
+    TreeSpec,
+    TreeTruth,
+    Verdict,
+)
+from relayer.errors import ConfigInvalid, Transient
+from relayer.message import (
+    BlockNumber,
+    BridgeName,
+    Fact,
+    Gate,
+    MessageId,
+    Record,
+    Route,
+    TreeId,
+)
+from relayer.protocols.arbitrum import contracts
+from relayer.protocols.arbitrum.cross_check import CrossCheck
+from relayer.protocols.arbitrum.delivery import Delivery
+from relayer.protocols.arbitrum.events import CHILD_TOPICS, PARENT_TOPICS, Ends, decode_logs
+from relayer.protocols.arbitrum.reverts import classify_outcome
+from relayer.protocols.arbitrum.roots import Accepted, Roots
+from relayer.protocols.arbitrum.settings import ArbitrumSettings
+from relayer.protocols.arbitrum.states import SendStates
+
+SHAPE = TreeShape(empty=EmptyRule.ZERO, depth=None)
+"""`arbos/merkleAccumulator/merkleAccumulator.go` of OffchainLabs/nitro."""
+
+
+def build(name: BridgeName, settings: ArbitrumSettings, context: AdapterContext) -> Adapter:
+    """Build the adapter; `ConfigInvalid` when it names a chain the configuration does not have."""
+    for end, chain in (("child", settings.child.chain), ("parent", settings.parent.chain)):
+        if chain not in context.chains:
+            known = ", ".join(sorted(context.chains))
+            raise ConfigInvalid(
+                f"bridges.{name}.{end}.chain: no chain {chain!r}; configured are {known}"
+            )
+    return ArbitrumAdapter(name, settings, context)
+
+
+class ArbitrumAdapter:
+    """`adapter.Adapter` for one child chain and its outbox."""
+
+    def __init__(
+        self, name: BridgeName, settings: ArbitrumSettings, context: AdapterContext
+    ) -> None:
+        child = context.chains[settings.child.chain]
+        parent = context.chains[settings.parent.chain]
+        self._name = name
+        self._settings = settings
+        self._child = child
+        self._ends = Ends(
+            bridge=name,
+            child=child.chain_id,
+            parent=parent.chain_id,
+            outbox=settings.parent.outbox,
+            tree=TreeId(name),
+        )
+        self._states = SendStates(child)
+        self._roots = Roots(self._ends, context, self._states)
+        self._delivery = Delivery(
+            self._ends,
+            parent,
+            context,
+            self._roots,
+            CrossCheck(child) if settings.cross_check else None,
+        )
+
+    @property
+    def name(self) -> BridgeName:
+        return self._name
+
+    def routes(self) -> Sequence[Route]:
+        return [self._ends.route]
+
+    def sources(self) -> Sequence[LogSource]:
+        ends, child, parent = self._ends, self._settings.child, self._settings.parent
+        return [
+            LogSource(
+                ends.child, (contracts.ARB_SYS,), CHILD_TOPICS, BlockNumber(child.start_block)
+            ),
+            LogSource(ends.parent, (ends.outbox,), PARENT_TOPICS, BlockNumber(parent.start_block)),
+        ]
+
+    def trees(self) -> Sequence[TreeSpec]:
+        return [TreeSpec(self._ends.tree, self._ends.child, SHAPE)]
+
+    def decode(self, logs: Sequence[Log]) -> list[Fact]:
+        return decode_logs(self._ends, logs)
+
+    async def next_steps(self, records: Sequence[Record]) -> Mapping[MessageId, Step]:
+        return await self._delivery.next_steps(records)
+
+    async def levels(self, gates: Sequence[Gate]) -> Mapping[Gate, int]:
+        """Tree sizes; without an answer from the child both stay shut, whoever waits rechecks."""
+        newest = await self._roots.newest()
+        accepted = newest.size if isinstance(newest, Accepted) else 0
+        is_provable = isinstance(newest, Accepted) and newest.obstacle is None
+        levels = {
+            self._ends.accepted: accepted,
+            self._ends.provable: accepted if is_provable else 0,
+        }
+        return {gate: levels[gate] for gate in gates if gate in levels}
+
+    def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
+        return classify_outcome(record, call, outcome)
+
+    async def truth(self) -> Sequence[TreeTruth]:
+        try:
+            header = await self._child.final_header()
+            state = await self._states.of(header)
+        except Transient:
+            return []
+        return [TreeTruth(self._ends.tree, header.number, state.count, state.root)]
+
+    async def aclose(self) -> None:
+        """Nothing is held."""

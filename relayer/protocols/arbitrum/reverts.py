@@ -1,0 +1,84 @@
+"""What the outbox's, the bridge's and the recipient's refusals mean. Pure.
+
+The outbox hands on whatever its recipient reverts with, so an error counts as the outbox's own
+only when its argument is the one the outbox would give. Source: `src/bridge/AbsOutbox.sol`,
+`AbsBridge.sol`, `ERC20Bridge.sol` and `src/libraries/Error.sol` of OffchainLabs/nitro-contracts.
+"""
+
+from __future__ import annotations
+
+from relayer.adapter import Action, Call, Outcome, Verdict
+from relayer.message import Reason, Record
+from relayer.protocols.arbitrum import contracts
+
+ERROR_STRING = bytes.fromhex("08c379a0")
+"""Error(string)"""
+PANIC = bytes.fromhex("4e487b71")
+"""Panic(uint256)"""
+
+_SHAPE_ERRORS = (
+    contracts.PATH_NOT_MINIMAL,
+    contracts.PROOF_TOO_LONG,
+    contracts.MERKLE_PROOF_TOO_LONG,
+)
+
+
+def classify_outcome(record: Record, call: Call, outcome: Outcome) -> Verdict:
+    """Say what a failed `executeTransaction` means."""
+    selector, argument = outcome.revert[:4], outcome.revert[4:36]
+    recipient = bytes.fromhex(record.message.recipient[2:]).rjust(32, b"\x00")
+    index = (record.message.leaf_index or 0).to_bytes(32, "big")
+    outbox = bytes.fromhex(call.to[2:]).rjust(32, b"\x00")
+    if (selector, argument) == (contracts.ALREADY_SPENT, index):
+        return Verdict(Action.DONE, Reason.DELIVERED_BY_OTHER, "the outbox has it: AlreadySpent")
+    if selector == contracts.UNKNOWN_ROOT:
+        detail = f"the outbox does not know root 0x{argument.hex()}"
+        return Verdict(Action.RETRY, Reason.REBUILD_PROOF, detail)
+    if selector in _SHAPE_ERRORS:
+        detail = f"the outbox refused the form of our proof: 0x{outcome.revert.hex()[:200]}"
+        return Verdict(Action.HOLD, Reason.INTERNAL_ERROR, detail)
+    if (selector, argument) == (contracts.NOT_OUTBOX, outbox):
+        detail = f"the bridge does not let outbox {call.to} act: an old outbox is configured?"
+        return Verdict(Action.HOLD, Reason.UNSUPPORTED, detail)
+    if (selector, argument) == (contracts.NOT_CONTRACT, recipient):
+        return _no_contract(record)
+    if (selector, argument) == (contracts.CALL_TARGET_NOT_ALLOWED, recipient):
+        detail = "the recipient is the gas token, which the bridge never calls"
+        return Verdict(Action.DEAD, Reason.UNDELIVERABLE, detail)
+    return _target_failed(outcome)
+
+
+def _no_contract(record: Record) -> Verdict:
+    """Free until code exists. `Delivery` looks for code before it tries such a message again, so
+    the second time in a row it is a recipient with code that says this of itself."""
+    if record.reason is Reason.AWAITING_TARGET:
+        detail = "the recipient has code and reverts with NotContract"
+        return Verdict(Action.RETRY, Reason.TARGET_FAILED, detail)
+    detail = "the recipient has no code and the message has call data"
+    return Verdict(Action.WAIT, Reason.AWAITING_TARGET, detail)
+
+
+def _target_failed(outcome: Outcome) -> Verdict:
+    if "out of gas" in outcome.text.lower():
+        return Verdict(Action.RETRY, Reason.OUT_OF_GAS, outcome.text[:200])
+    if outcome.revert[:4] == contracts.BRIDGE_CALL_FAILED:
+        detail = "the recipient refused without a reason, or the bridge lacks the money"
+        return Verdict(Action.RETRY, Reason.TARGET_FAILED, detail)
+    if outcome.revert[:4] == contracts.CALL_NOT_ALLOWED:
+        detail = "the recipient took gas tokens from the bridge"
+        return Verdict(Action.RETRY, Reason.TARGET_FAILED, detail)
+    if outcome.revert:
+        return Verdict(Action.RETRY, Reason.TARGET_FAILED, revert_text(outcome.revert))
+    detail = outcome.text[:200] or "reverted without a reason"
+    return Verdict(Action.RETRY, Reason.CALL_REVERTED, detail)
+
+
+def revert_text(revert: bytes) -> str:
+    """A short printable form of revert data."""
+    if revert[:4] == ERROR_STRING and len(revert) >= 68:
+        size = int.from_bytes(revert[36:68], "big")
+        text = revert[68 : 68 + min(size, 200)].decode("utf-8", "replace")
+        return "".join(char if char.isprintable() else "?" for char in text) or "Error()"
+    if revert[:4] == PANIC and len(revert) >= 36:
+        return f"Panic(0x{int.from_bytes(revert[4:36], 'big'):02x})"
+    return f"custom error 0x{revert[:4].hex()}"
