@@ -93,6 +93,7 @@ class ChainClient:
             block_time_s=settings.block_time_s,
         )
         self._latest: tuple[float, Header] | None = None
+        self._told: int | None = None
 
     def __repr__(self) -> str:
         return f"ChainClient({self.name}, {self.settings.id})"
@@ -157,11 +158,14 @@ class ChainClient:
     async def header(self, block: BlockNumber | BlockHash | str) -> Header:
         """A header by number, hash or tag; `StaleEndpoint` when no endpoint knows it.
 
-        `latest` may be a fraction of a poll interval old.
+        `latest` may be a fraction of a poll interval old, a whole one while heads are watched and
+        none newer was told of.
         """
         if block == "latest" and self._latest is not None:
             at, known = self._latest
-            if 0 <= self._clock() - at < self.settings.poll_s * FRESH_HEAD:
+            is_newest = self._told is not None and known.number >= self._told
+            fresh_s = self.settings.poll_s * (1.0 if is_newest else FRESH_HEAD)
+            if 0 <= self._clock() - at < fresh_s:
                 return known
         if block == "latest":
             return self._remember(await newest_header(self._pool, "latest"))
@@ -328,6 +332,7 @@ class ChainClient:
         )
         async with contextlib.aclosing(heads.stream()) as stream:
             async for number in stream:
+                self._told = number
                 yield number
 
     async def _height(self) -> BlockNumber:

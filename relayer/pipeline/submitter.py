@@ -19,6 +19,7 @@ from relayer.chains.transactions import SendProblem, classify_send_error
 from relayer.errors import BadChainData, CallReverted, Fatal, LeaseLost, RelayerError, RpcRefused
 from relayer.message import (
     Address,
+    BlockHash,
     BlockNumber,
     BridgeName,
     MessageId,
@@ -44,6 +45,7 @@ POOR_RECHECK_S = 30.0
 DEAR_RECHECK_S = 15.0
 UNSIMULATED_RECHECK_S = 5.0
 AT_ONCE_S = 0.0
+LOOK_AGAIN_S = 2.0
 AGAIN_S = 2.0
 TRANSACTIONS_PER_TICK = 8
 HEAD_MAY_LAG = 64
@@ -83,6 +85,7 @@ class Submitter:
         self._retry = RetryPolicy(chain.settings.lane.max_attempts)
         self._packer = Packer(chain)
         self._loaded = False
+        self._looked: tuple[BlockHash, float] | None = None
         self._sources = sources_on(chain.chain_id, adapters.values())
         self._log = structlog.get_logger("relayer").bind(agent=self.name)
 
@@ -99,7 +102,7 @@ class Submitter:
         try:
             return await self._tick()
         except BaseException:
-            self._loaded = False
+            self._loaded, self._looked = False, None
             raise
 
     async def _tick(self) -> bool:
@@ -107,15 +110,23 @@ class Submitter:
             for signer in self._signers:
                 await signer.load()
             self._loaded = True
-        head = (await self._chain.header("latest")).number
+        await self._look_after_signers()
+        await self._send_ready()
+        return len(self._inbox) > 0 and self._freest() is not None
+
+    async def _look_after_signers(self) -> None:
+        """Settle what was mined and replace what is stuck: with each new head, or now and then."""
+        header = await self._chain.header("latest")
+        looked = (header.hash, self._now() // LOOK_AGAIN_S)
+        if looked == self._looked:
+            return
         for signer in self._signers:
-            for mined in await signer.mined(head):
-                await self._settle(signer, mined, head)
+            for mined in await signer.mined(header.number):
+                await self._settle(signer, mined, header.number)
             await signer.push()
             self._metrics.in_flight(self._chain.name, signer.address, signer.in_flight)
         await self._reopen_overdue()
-        await self._send_ready()
-        return len(self._inbox) > 0 and self._freest() is not None
+        self._looked = looked
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -323,7 +334,8 @@ class Submitter:
         """Write down what a transaction did to each of its messages and what it cost, and forget
         it, in one step: a lost answer and a repeat book nothing twice."""
         intent = mined.intent
-        records = await self._store.get_many([call.message_id for call in intent.calls])
+        ids = [call.message_id for call in intent.calls]
+        records = await self._store.get_many(ids, chain=self._chain.chain_id)
         if mined.receipt is None:
             outcome = "replaced_by_stranger"
             settlement = Settlement(Reason.REPLACED, "lost", charge=intent.charge)

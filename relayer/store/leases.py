@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relayer.message import ChainId
+from relayer.store.keys import base
 from relayer.store.shapes import Lease, Role
 from relayer.store.wire import Wire
 
@@ -27,6 +28,12 @@ class Leases(Wire):
             {"role": role.value, "owner": owner, "lease_ms": round(self._lease_s * 1000)},
         )
         return None if token is None else Lease(chain, role, owner, int(token))
+
+    async def end_leases(self) -> None:
+        """Take all leases away at once; only for the sole owner of the store, before it begins."""
+        for chain in await self.chains():
+            keys = [f"{base(self._prefix, chain)}lease:{role.value}" for role in Role]
+            await self.command("DEL", *keys)
 
     async def renew(self, lease: Lease) -> bool:
         """Hold it for another `lease_s` seconds; False when it is no longer ours."""

@@ -45,18 +45,25 @@ class Reading(Wire):
             raise answer
         return answer
 
-    async def get_many(self, ids: Sequence[MessageId]) -> builtins.list[Record]:
-        """Those of `ids` that are stored, in that order; what cannot be read is logged."""
-        found = await self._found(ids)
+    async def get_many(
+        self, ids: Sequence[MessageId], *, chain: ChainId | None = None
+    ) -> builtins.list[Record]:
+        """Those of `ids` that are stored, in that order; what cannot be read is logged.
+
+        With a `chain` only messages to it: a protocol's ids need not differ between directions.
+        """
+        found = await self._found(ids, chain)
         for answer in found.values():
             if isinstance(answer, UnknownRecord):
                 log.error("record_unreadable", error=str(answer))
         answers = (found.get(message_id) for message_id in dict.fromkeys(ids))
         return [answer for answer in answers if isinstance(answer, Record)]
 
-    async def _found(self, ids: Sequence[MessageId]) -> dict[MessageId, Record | UnknownRecord]:
+    async def _found(
+        self, ids: Sequence[MessageId], only: ChainId | None = None
+    ) -> dict[MessageId, Record | UnknownRecord]:
         """What each id's key holds, in whichever chain; a readable record wins."""
-        chains = await self.chains()
+        chains = await self.chains() if only is None else [only]
         asked = list(dict.fromkeys(ids))
         found: dict[MessageId, Record | UnknownRecord] = {}
         for start in range(0, len(asked), MAX_PAGE):

@@ -59,6 +59,8 @@ class Store(Leases, Trees, Rescans, Proofs, Lane, Operator, Reading):
             url = settings.url.get_secret_value()
         try:
             store = await cls._opened(url, settings, clock=clock, retention_s=retention_s)
+            if embedded is not None and not attach:
+                await store.end_leases()  # the directory has one owner: any other holder is dead
         except BaseException:
             if embedded is not None:
                 await embedded.aclose()

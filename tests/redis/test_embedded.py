@@ -77,6 +77,24 @@ async def test_state_survives_a_restart(tmp_path: Path) -> None:
         await store.aclose()
 
 
+async def test_a_dead_owners_leases_are_free_at_once(tmp_path: Path) -> None:
+    """Nobody else can hold one: a restart after a kill waits for no lease to run out."""
+    store = await Store.open(RedisSettings(lease_s=600), tmp_path)
+    old = await store.acquire(ONE, Role.LANE, "one")
+    await store.aclose()
+    store = await Store.open(RedisSettings(lease_s=600), tmp_path)
+    try:
+        new = await store.acquire(ONE, Role.LANE, "one")
+        assert old is not None
+        assert new is not None
+        assert new.token > old.token
+        beside = await Store.open(RedisSettings(), tmp_path, attach=True)
+        await beside.aclose()
+        assert await store.renew(new), "a second process beside us took the lease away"
+    finally:
+        await store.aclose()
+
+
 async def test_a_directory_has_one_owner(tmp_path: Path) -> None:
     """A second owner is refused with the first one's process id; a guest may share."""
     store = await Store.open(RedisSettings(), tmp_path)

@@ -178,6 +178,7 @@ async def _with_a_gap(world: LaneWorld, leases: Leases, sea: Sea) -> None:
     sea.mined = 1
     await world.send(leases, 1)
     sea.mined = 0
+    sea.head += 1
     await world.submitter.tick()
 
 
@@ -273,6 +274,7 @@ async def test_a_wildly_wrong_count_stops_nothing(
     sea.mined = 10**12
     await world.send(leases, 1)
     sea.mined = 0
+    sea.head += 1
     async with asyncio.timeout(20):
         await world.submitter.tick()
         await world.send(leases, 2)
@@ -287,9 +289,9 @@ async def test_a_transaction_out_of_reach_is_given_up_not_bridged(
     await world.send(leases, 1)
     sea.mined = 0
     for _ in range(5):
-        await world.submitter.tick()
         sea.head += 5
         clock.time += 15
+        await world.submitter.tick()
     assert nonces(sea) == [10**12]
     assert (await world.record(1)).reason is Reason.REPLACED
     assert world.signer.in_flight == 0
@@ -328,6 +330,7 @@ async def test_a_lost_receipt_is_believed_after_heads_and_seconds(
     """On a chain of fast blocks twenty heads are no time at all."""
     await world.send(leases, 1)
     sea.mined = 1
+    sea.head += 1
     await world.submitter.tick()
     sea.head += 20
     await world.submitter.tick()

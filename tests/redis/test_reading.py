@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relayer.errors import IllegalTransition, SchemaMismatch, StoreUnavailable, UnknownRecord
-from relayer.message import MessageId, Reason, Route, Status, Timestamp
+from relayer.message import ChainId, MessageId, Reason, Route, Status, Timestamp
 from relayer.settings import RedisSettings
 from relayer.store import Failure, StatusCount, Store
 from relayer.store.keys import META, base
@@ -96,6 +96,14 @@ async def test_messages_are_found_by_id_and_transaction(store: Store, leases: Le
     assert [record.id for record in await store.by_tx(tx_of(2))] == [id_of(2)]
     assert [record.id for record in await store.by_tx(tx_of(77))] == [id_of(1)]
     assert await store.by_tx(tx_of(404)) == []
+
+
+async def test_one_id_may_go_to_two_chains(store: Store, leases: Leases) -> None:
+    """A protocol's hash need not hold the direction: a lane reads its own message."""
+    await store.save_facts(leases.follower, [message(1, to=10), message(1, to=11)])
+    for chain in (10, 11):
+        (record,) = await store.get_many([id_of(1)], chain=ChainId(chain))
+        assert record.route.destination == chain
 
 
 async def test_garbage_is_named_and_kept_apart(
