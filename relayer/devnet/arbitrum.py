@@ -67,7 +67,7 @@ class Withdrawal:
 class ArbitrumLocal:
     """`ground.LocalBridge` for one child chain with its parent."""
 
-    demo_messages = 200
+    demo_messages = 100
     outcomes = frozenset({EXECUTED})
 
     def __init__(self, plan: ArbitrumPlan | None = None) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from relayer.devnet.arbitrum import ArbitrumLocal
 from relayer.devnet.ground import LocalBridge
 from relayer.devnet.linea import LineaLocal
+from relayer.devnet.scroll import ScrollLocal
 from relayer.devnet.world import HyperlaneLocal
 from relayer.errors import ConfigInvalid
 
 BRIDGES: Mapping[str, Callable[[], LocalBridge]] = {
     "hyperlane": HyperlaneLocal,
     "arbitrum": ArbitrumLocal,
+    "scroll": ScrollLocal,
     "linea": LineaLocal,
 }
 

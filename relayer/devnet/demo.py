@@ -117,7 +117,7 @@ async def demonstrate(
 
 async def _relay(ground: Ground, relayer: RelayerProcess, plan: DemoPlan, console: Console) -> Run:
     started = time.monotonic()
-    counts = {name: _count(bridge, plan) for name, bridge in ground.bridges.items()}
+    counts = _counts(ground.bridges, plan)
     groups = await asyncio.gather(
         *(bridge.spread(counts[name]) for name, bridge in ground.bridges.items())
     )
@@ -131,12 +131,14 @@ async def _relay(ground: Ground, relayer: RelayerProcess, plan: DemoPlan, consol
     return Run(sent, wall_s, {name: before.get(name, 0.0) + after[name] for name in after})
 
 
-def _count(bridge: LocalBridge, plan: DemoPlan) -> int:
+def _counts(bridges: Mapping[str, LocalBridge], plan: DemoPlan) -> dict[str, int]:
+    """How many messages each bridge sends."""
     if plan.messages is not None:
-        return plan.messages
-    if len(plan.protocols) == 1:
-        return min(ONE_BRIDGE_MESSAGES, bridge.demo_messages)
-    return bridge.demo_messages
+        return dict.fromkeys(bridges, plan.messages)
+    most = ONE_BRIDGE_MESSAGES if len(bridges) == 1 else None
+    return {
+        name: min(one.demo_messages, most or one.demo_messages) for name, one in bridges.items()
+    }
 
 
 async def _watch(

@@ -1,0 +1,224 @@
+"""Scroll withdrawals through the relayer as its users run it, with everything that goes wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from aiohttp import web
+
+from relayer.devnet.anvil import free_port
+from relayer.devnet.ground import Ground, GroundPlan, Sent
+from relayer.devnet.ledger import wasted_calls
+from relayer.devnet.scroll import L1, L2, Parcel, ScrollLocal
+from relayer.devnet.service import RelayerProcess
+from tests.fault.conftest import until
+
+pytestmark = [pytest.mark.chain, pytest.mark.redis, pytest.mark.timeout(240)]
+
+
+class Scene:
+    """Both chains with Scroll's contracts, and a relayer that is not started yet."""
+
+    def __init__(self, directory: Path, **chain_settings: Any) -> None:
+        port = free_port()
+        self.bridge = ScrollLocal()
+        plan = GroundPlan(
+            more_settings={"http": {"host": "127.0.0.1", "port": port}},
+            more_chain_settings=chain_settings,
+        )
+        self.ground = Ground(directory / "ground", [self.bridge], plan)
+        self.relayer = RelayerProcess(self.ground.config_path, port, directory / "relayer.log")
+
+    async def view(self, one: Sent) -> dict[str, Any]:
+        """What the API says of a message."""
+        found: dict[str, Any] = await self.relayer.get(f"/v1/messages/{one.id}")
+        return found
+
+    async def has_reason(self, one: Sent, reason: str) -> bool:
+        return (await self.view(one)).get("reason") == reason
+
+    async def explains(self, one: Sent, words: str) -> bool:
+        return words in (await self.view(one)).get("explanation", "")
+
+    async def delivered(self, sent: Sequence[Sent], *, within_s: float = 90.0) -> None:
+        """Wait until all are delivered on chain."""
+
+        async def done() -> bool:
+            return not await self.bridge.undelivered(sent)
+
+        await until(done, within_s=within_s)
+
+    async def assert_exactly_once(self, sent: Sequence[Sent]) -> None:
+        """Every message has one delivery and arrived, and no call of ours was wasted."""
+        ledger = await self.bridge.deliveries(sent)
+        assert {one.id: ledger[one.id].count for one in sent} == {one.id: 1 for one in sent}
+        assert all(ledger[one.id].body_arrived for one in sent)
+        assert await self.wasted() == 0
+
+    async def wasted(self) -> int:
+        return await wasted_calls([self.ground.nodes[L1].rpc], self.bridge.outcomes)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The relayer's log lines of one kind."""
+        lines = self.relayer.log.read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in found if line.get("event") == name]
+
+
+@asynccontextmanager
+async def playing(scene: Scene) -> AsyncIterator[Scene]:
+    """The chains run, the relayer is started, and both are ended."""
+    async with scene.ground:
+        await scene.relayer.start()
+        try:
+            yield scene
+        finally:
+            await scene.relayer.stop()
+
+
+async def test_killed_in_the_middle_it_delivers_each_message_once(tmp_path: Path) -> None:
+    """Sixty messages in several batches, kill -9 half-way: one delivery each, no call wasted."""
+    async with playing(Scene(tmp_path)) as scene:
+        sent = list(await scene.bridge.spread(40))
+
+        async def some() -> bool:
+            return len(await scene.bridge.undelivered(sent)) < len(sent)
+
+        await until(some)
+        await scene.relayer.kill()
+        sent += await scene.bridge.spread(20, label="meanwhile")
+        await scene.relayer.start()
+        await scene.delivered(sent)
+        await scene.assert_exactly_once(sent)
+
+
+async def test_bundles_of_several_batches_and_repeated_roots(tmp_path: Path) -> None:
+    """A bundle's root stands under its last batch; a batch that repeats a root changes nothing."""
+    scene = Scene(tmp_path)
+    async with playing(scene):
+        await scene.ground.pause_operators()
+        first = await scene.bridge.spread(5)
+        assert (await scene.bridge.operator.finalize(batches=3)).batch == 3
+        await scene.delivered(first)
+        again = await scene.bridge.operator.finalize()
+        second = await scene.bridge.spread(4, label="second")
+        bundle = await scene.bridge.operator.finalize(batches=2)
+        assert (again.batch, bundle.batch) == (4, 6)
+        await scene.delivered(second)
+        await scene.assert_exactly_once([*first, *second])
+
+
+async def test_a_failing_target_costs_nothing_until_it_recovers(tmp_path: Path) -> None:
+    """It waits as `target_failed` while others go; once the target takes it, it is delivered."""
+    async with playing(Scene(tmp_path)) as scene:
+        (bad,) = await scene.bridge.send([Parcel(b"later", "Switched")])
+        good = await scene.bridge.spread(6)
+        await scene.delivered(good)
+        await until(lambda: scene.has_reason(bad, "target_failed"))
+        assert await scene.bridge.undelivered([bad]) == [bad]
+        await scene.bridge.switch_on("Switched")
+        await scene.delivered([bad])
+        await scene.assert_exactly_once([*good, bad])
+
+
+async def test_a_target_that_fails_only_on_chain_is_no_delivery(tmp_path: Path) -> None:
+    """The transaction succeeds with FailedRelayedMessage: undelivered, backed off, then dead."""
+    async with playing(Scene(tmp_path, lane={"max_attempts": 2})) as scene:
+        (bad,) = await scene.bridge.send([Parcel(b"lie", "TwoFaced")])
+
+        async def is_dead() -> bool:
+            return (await scene.view(bad)).get("status") == "dead"
+
+        await until(is_dead)
+        view = await scene.view(bad)
+        assert view["reason"] == "target_failed"
+        assert any("the target failed in 0x" in line["detail"] for line in view["timeline"])
+        assert await scene.bridge.undelivered([bad]) == [bad]
+        assert await scene.wasted() == 2
+        good = await scene.bridge.spread(3)
+        await scene.delivered(good)
+
+
+async def test_a_hungry_target_gets_its_gas(tmp_path: Path) -> None:
+    """Estimates do not see how much a target needs; the calls that are sent know."""
+    async with playing(Scene(tmp_path)) as scene:
+        sent = await scene.bridge.send([Parcel(b"hungry %d" % n, "Hungry") for n in range(6)])
+        await scene.delivered(sent)
+        await scene.assert_exactly_once(sent)
+
+
+class HidingNode:
+    """A JSON-RPC node that passes everything on, but hides the leaves of some messages."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self.hidden: set[str] = set()
+        """Message hashes, as hex without 0x."""
+        self.hid = 0
+
+    @asynccontextmanager
+    async def serving(self, port: int) -> AsyncIterator[None]:
+        """Listen on a loopback port."""
+        app = web.Application()
+        app.router.add_post("/", self._answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self._target, json=body) as response,
+        ):
+            answer = await response.json(content_type=None)
+        for one in answer if isinstance(answer, list) else [answer]:
+            if isinstance(one.get("result"), list):
+                one["result"] = [log for log in one["result"] if not self._hides(log)]
+        return web.json_response(answer)
+
+    def _hides(self, log: Any) -> bool:
+        hides = isinstance(log, dict) and log.get("data", "")[66:130] in self.hidden
+        self.hid += hides
+        return hides
+
+
+async def test_a_leaf_that_an_endpoint_hid_is_noticed_and_healed(tmp_path: Path) -> None:
+    """The finalized root tells that a leaf is missing; nothing is sent; the auditor heals it."""
+    scene = Scene(tmp_path)
+    async with scene.ground:
+        await scene.ground.pause_operators()
+        node = HidingNode(scene.ground.nodes[L2].url)
+        port = free_port()
+        config = yaml.safe_load(scene.ground.config_path.read_text(encoding="utf-8"))
+        config["chains"][L2]["endpoints"] = [{"url": f"http://127.0.0.1:{port}"}]
+        scene.ground.config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        sent = list(await scene.bridge.spread(4))
+        lost = (await scene.bridge.send([Parcel(b"lost")]))[0]
+        sent += [lost, *await scene.bridge.spread(3, label="more")]
+        await scene.bridge.operator.finalize()
+        node.hidden.add(lost.id[2:])
+        async with node.serving(port):
+            await scene.relayer.start()
+            try:
+                await until(lambda: scene.explains(sent[0], "has 4 of 8 leaves"))
+                assert await scene.has_reason(sent[0], "awaiting_leaf")
+                assert node.hid > 0
+                assert await scene.bridge.undelivered(sent) == sent
+                node.hidden.clear()
+                await scene.delivered(sent)
+                assert scene.events("leaves_healed")
+            finally:
+                await scene.relayer.stop()
+        await scene.assert_exactly_once(sent)
