@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from relayer.devnet.arbitrum import ArbitrumLocal
 from relayer.devnet.ground import LocalBridge
 from relayer.devnet.linea import LineaLocal
+from relayer.devnet.op_interop import OpInteropLocal
 from relayer.devnet.scroll import ScrollLocal
+from relayer.devnet.supersim import supersim_obstacle
 from relayer.devnet.world import HyperlaneLocal
 from relayer.errors import ConfigInvalid
 
@@ -16,11 +18,22 @@ BRIDGES: Mapping[str, Callable[[], LocalBridge]] = {
     "arbitrum": ArbitrumLocal,
     "scroll": ScrollLocal,
     "linea": LineaLocal,
+    "op_interop": OpInteropLocal,
 }
+OBSTACLES: Mapping[str, Callable[[], str | None]] = {"op_interop": supersim_obstacle}
+"""Why a bridge cannot run on this machine, None when it can."""
+
+
+def left_out(protocols: Sequence[str]) -> dict[str, str]:
+    """Bridges that `all` does not include on this machine, with the reason."""
+    if "all" not in protocols:
+        return {}
+    found = {name: why() for name, why in OBSTACLES.items()}
+    return {name: reason for name, reason in found.items() if reason is not None}
 
 
 def make_bridges(protocols: Sequence[str]) -> list[LocalBridge]:
-    """One local deployment of each named protocol; `all` means every one.
+    """One local deployment of each named protocol; `all` means every one that can run here.
 
     ConfigInvalid names the known ones.
     """
@@ -28,5 +41,7 @@ def make_bridges(protocols: Sequence[str]) -> list[LocalBridge]:
     if unknown or not protocols:
         known = ", ".join(BRIDGES)
         raise ConfigInvalid(f"DEMO_PROTOCOLS: {unknown or 'nothing'} is not one of {known}, all")
-    wanted = BRIDGES if "all" in protocols else dict.fromkeys(protocols)
-    return [BRIDGES[name]() for name in wanted]
+    if "all" in protocols:
+        missing = left_out(protocols)
+        return [make() for name, make in BRIDGES.items() if name not in missing]
+    return [BRIDGES[name]() for name in dict.fromkeys(protocols)]

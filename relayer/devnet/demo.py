@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from relayer.devnet.anvil import free_port
-from relayer.devnet.bridges import make_bridges
+from relayer.devnet.bridges import left_out, make_bridges
 from relayer.devnet.ground import Delivery, Ground, GroundPlan, LocalBridge, Sent
 from relayer.devnet.ledger import wasted_calls
 from relayer.devnet.service import RelayerProcess
@@ -98,6 +98,8 @@ async def demonstrate(
     port = free_port()
     settings = {"http": {"host": "127.0.0.1", "port": port}}
     ground = Ground(directory, make_bridges(plan.protocols), GroundPlan(more_settings=settings))
+    for name, reason in left_out(plan.protocols).items():
+        console.print(f"Left out: {name}. {reason}", style="yellow")
     names = ", ".join(ground.bridges)
     console.print(f"Starting local chains with the real contracts of {names} ...")
     async with ground:
