@@ -16,8 +16,9 @@ from aiohttp import web
 
 from relayer.devnet.anvil import free_port
 from relayer.message import MessageId, Record, TxHash
-from relayer.ops.http import Health, HttpServer, Readiness
+from relayer.ops.http import Health, Readiness, build_app
 from relayer.ops.metrics import Metrics
+from relayer.ops.web import WebServer
 
 WELL = Readiness(True)
 
@@ -65,9 +66,8 @@ async def ask_about(
     async def probe() -> Health:
         return Health(store, chains)
 
-    server = HttpServer(
-        host="127.0.0.1", port=0, store=Nothing(), metrics=Metrics(), readiness=probe
-    )
+    app = build_app(store=Nothing(), metrics=Metrics(), readiness=probe)
+    server = WebServer(app, section="http", host="127.0.0.1", port=0)
     port = await server.start()
     try:
         return await ask_health(folder, port, *options, **more)

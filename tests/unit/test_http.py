@@ -17,13 +17,13 @@ from relayer.ops.http import (
     MAX_AT_ONCE,
     MAX_RECORDS,
     READINESS_FOR_S,
-    SECURITY_HEADERS,
     Health,
-    HttpServer,
     Readiness,
+    build_app,
     serve,
 )
 from relayer.ops.metrics import Metrics
+from relayer.ops.web import SECURITY_HEADERS, WebServer
 from tests.unit.sample_records import id_of, record_of, tx_of
 
 
@@ -85,15 +85,14 @@ def world() -> World:
 
 @pytest.fixture
 async def client(world: World) -> AsyncIterator[aiohttp.ClientSession]:
-    server = HttpServer(
-        host="127.0.0.1",
-        port=0,
+    app = build_app(
         store=world.shelf,
         metrics=world.metrics,
         readiness=world.probe,
         version="9.9",
         clock=lambda: world.seconds,
     )
+    server = WebServer(app, section="http", host="127.0.0.1", port=0)
     port = await server.start()
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
@@ -307,13 +306,8 @@ async def test_a_taken_port_is_a_clear_configuration_error(world: World) -> None
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        server = HttpServer(
-            host="127.0.0.1",
-            port=port,
-            store=world.shelf,
-            metrics=world.metrics,
-            readiness=world.probe,
-        )
+        app = build_app(store=world.shelf, metrics=world.metrics, readiness=world.probe)
+        server = WebServer(app, section="http", host="127.0.0.1", port=port)
         with pytest.raises(ConfigInvalid, match=rf"127\.0\.0\.1:{port}.*http\.port"):
             await server.start()
 

@@ -1,0 +1,161 @@
+"""What every HTTP server of ours is made of: bounds, security headers, errors as JSON, checks.
+
+Everything a caller sends is checked before it is used, and every answer, errors too, is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from relayer.errors import ConfigInvalid, Transient
+from relayer.ops.views import printable
+
+ANSWER_WITHIN_S = 5.0
+IDLE_S = 30.0
+STOP_WITHIN_S = 2.0
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Server": "relayer",
+}
+
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+
+
+class WebServer:
+    """One application on one address from `start()` to `aclose()`."""
+
+    def __init__(self, app: web.Application, *, section: str, host: str, port: int) -> None:
+        self._section = section
+        self._host = host
+        self._port = port
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=IDLE_S,
+            shutdown_timeout=STOP_WITHIN_S,
+        )
+
+    async def start(self) -> int:
+        """Listen and return the port; ConfigInvalid when the address cannot be had."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise ConfigInvalid(
+                f"{self._section}: cannot listen on {self._host}:{self._port}: {error.strerror};"
+                f" choose another {self._section}.port (0 takes any free one)"
+            ) from None
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def aclose(self) -> None:
+        """Stop listening, let running requests end, close every connection."""
+        await self._runner.cleanup()
+
+
+def bounded(at_once: int) -> Middleware:
+    """Answers at most so many requests at once, each within `ANSWER_WITHIN_S`."""
+    free = at_once
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal free
+        if free <= 0:
+            raise Refused(503, "too many requests at once; try again", retry_after_s=1)
+        free -= 1
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return await handler(request)
+        except TimeoutError:
+            raise Refused(504, "the answer took too long; try again", retry_after_s=1) from None
+        except Transient as error:
+            raise Refused(503, f"not available now: {error.label}", retry_after_s=1) from None
+        finally:
+            free += 1
+
+    return guard
+
+
+@web.middleware
+async def secured(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Outermost: every error is JSON, and every answer carries the security headers."""
+    try:
+        answer = await handler(request)
+    except Refused as refused:
+        answer = refused.answer()
+    except web.HTTPException as problem:
+        answer = Refused(problem.status, problem.reason.lower()).answer()
+        if hdrs.ALLOW in problem.headers:
+            answer.headers[hdrs.ALLOW] = problem.headers[hdrs.ALLOW]
+    except Exception:  # noqa: BLE001 - a bug must answer as JSON, without its traceback
+        structlog.get_logger("relayer").exception("http_crashed", path=request.path)
+        answer = Refused(500, "internal error; see the log").answer()
+    answer.headers.update(SECURITY_HEADERS)
+    return answer
+
+
+class Refused(Exception):
+    """An error answer: what is wrong, with which field and value."""
+
+    def __init__(
+        self,
+        status: int,
+        text: str,
+        *,
+        field: str | None = None,
+        value: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(text)
+        self._status = status
+        self._error = {"code": _CODES.get(status, "refused"), "text": text}
+        if field is not None:
+            self._error["field"] = field
+        if value is not None:
+            self._error["value"] = printable(value, 100)
+        self._headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
+
+    def answer(self) -> web.Response:
+        """The error as `{"error": {code, text, field?, value?}}`."""
+        return web.json_response({"error": self._error}, status=self._status, headers=self._headers)
+
+
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    500: "internal_error",
+    503: "unavailable",
+    504: "timeout",
+}
+
+
+def checked_hash(field: str, text: str) -> str:
+    if not _HASH.fullmatch(text):
+        raise Refused(400, "must be 0x and 64 hex digits", field=field, value=text)
+    return text.lower()
+
+
+def only(request: web.Request, known: Sequence[str]) -> None:
+    """Refuse query parameters we would otherwise ignore in silence, and repeated ones."""
+    for name in request.query:
+        if name not in known:
+            way_out = f"known: {', '.join(known)}" if known else "there are none here"
+            raise Refused(400, f"unknown parameter; {way_out}", field=name)
+        if len(request.query.getall(name)) > 1:
+            raise Refused(400, "given more than once", field=name)
