@@ -18,7 +18,7 @@ import structlog
 from relayer import __version__, protocols
 from relayer.adapter import Adapter, ChainReader, Step
 from relayer.chains import ChainClient
-from relayer.chains.signers import Signer, load_signer
+from relayer.chains.signers import openers_of
 from relayer.checkup import check_chain, check_code, check_protocols, check_store
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp
@@ -29,8 +29,9 @@ from relayer.ops.views import Finding
 from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
 from relayer.pipeline.lane import ChainBells, Engine, make_follower, run_follower, run_lane
-from relayer.pipeline.loop import Bell
+from relayer.pipeline.loop import Bell, run_agent
 from relayer.pipeline.policy import Policy
+from relayer.pipeline.roster import Roster
 from relayer.pipeline.tenure import Tenure
 from relayer.settings import Settings, parse_section
 from relayer.store import Lease, Rescan, Role, Store
@@ -154,7 +155,35 @@ async def run(settings: Settings, *, on_ready: Callable[[], None] | None = None)
 
 
 async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | None) -> None:
-    signers = {chain.chain_id: _signers(chain) for chain in parts.chains.values()}
+    async with _rosters(parts) as rosters:
+        await _serve_with(parts, rosters, owner, on_ready)
+
+
+@contextlib.asynccontextmanager
+async def _rosters(parts: Parts) -> AsyncIterator[Mapping[str, Roster]]:
+    """The signers of every chain that has any, opened once; closed after everything else."""
+    rosters = {
+        name: Roster(
+            name,
+            openers_of(parts.settings, name, os.environ),
+            partial(parts.metrics.declare_signer, name),
+        )
+        for name, chain in parts.settings.chains.items()
+        if chain.signers
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        for roster in rosters.values():
+            stack.push_async_callback(roster.aclose)
+        await asyncio.gather(*(roster.open() for roster in rosters.values()))
+        yield rosters
+
+
+async def _serve_with(
+    parts: Parts,
+    rosters: Mapping[str, Roster],
+    owner: str,
+    on_ready: Callable[[], None] | None,
+) -> None:
     listening = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(
@@ -178,20 +207,15 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
             poll_s = chain.settings.poll_s
             follow = partial(run_follower, parts.engine, chain, bells, poll_s=poll_s)
             group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
-            if signers[chain.chain_id]:
-                own = signers[chain.chain_id]
-                lane = partial(run_lane, parts.engine, chain, own, bells, poll_s=poll_s)
+            roster = rosters.get(chain.name)
+            if roster is not None:
+                lane = partial(run_lane, parts.engine, chain, roster, bells, poll_s=poll_s)
                 group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
-
-
-def _signers(chain: ChainClient) -> list[Signer]:
-    found: list[Signer] = []
-    for place, one in enumerate(chain.settings.signers):
-        try:
-            found.append(load_signer(one, os.environ))
-        except ConfigInvalid as error:
-            raise ConfigInvalid(f"chains.{chain.name}.signers[{place}]: {error}") from None
-    return found
+                if roster.missing:
+                    failed = parts.metrics.agent_failed
+                    group.create_task(
+                        run_agent(roster, Bell(), idle_s=GAUGES_EVERY_S, on_failure=failed)
+                    )
 
 
 def _tenure(parts: Parts, chain: ChainClient, role: Role, owner: str, work) -> Tenure:  # type: ignore[no-untyped-def]
@@ -223,7 +247,6 @@ async def _refresh_gauges(parts: Parts) -> None:
         metrics.declare_chain(
             chain.name,
             endpoints=[one.name for one in chain.health()],
-            signers=[signer.address for signer in _signers(chain)],
         )
     while True:
         await ask_store(store, metrics)

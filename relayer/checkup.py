@@ -8,8 +8,9 @@ import time
 from relayer import protocols
 from relayer.adapter import Adapter
 from relayer.chains import ChainClient
-from relayer.chains.signers import load_signer
+from relayer.chains.signers import Opener, openers_of
 from relayer.errors import RelayerError
+from relayer.message import Address
 from relayer.ops.views import Finding
 from relayer.settings import ChainSettings, Settings
 from relayer.store import Store
@@ -27,17 +28,31 @@ async def check_chain(name: str, settings: Settings) -> list[Finding]:
         findings = [Finding(subject, True, f"chain id {chain.chain_id} at every endpoint")]
         findings += await _finality(chain, subject)
         findings.append(await _multicall(chain, settings.chains[name], subject))
-        for place, one in enumerate(settings.chains[name].signers):
-            where = f"{subject}.signers[{place}]"
-            signer = load_signer(one, os.environ)
-            balance = await chain.balance(signer.address)
-            text = f"{signer.address} has {balance / 10**18:.6f} of the native coin"
-            findings.append(Finding(where, balance > 0, text))
+        for opener in openers_of(settings, name, os.environ):
+            findings.append(await _signer(chain, opener))
         return findings
     except RelayerError as error:
         return [Finding(subject, False, str(error))]
     finally:
         await chain.aclose()
+
+
+async def _signer(chain: ChainClient, opener: Opener) -> Finding:
+    """Its key answers, and it has money."""
+    try:
+        address = await address_of(opener)
+        balance = await chain.balance(address)
+    except RelayerError as error:
+        return Finding(opener.field, False, str(error).removeprefix(f"{opener.field}: "))
+    text = f"{address} has {balance / 10**18:.6f} of the native coin"
+    return Finding(opener.field, balance > 0, text)
+
+
+async def address_of(opener: Opener) -> Address:
+    """Open a signer just to see whose it is."""
+    signer = await opener.open()
+    await signer.aclose()
+    return signer.address
 
 
 async def _finality(chain: ChainClient, subject: str) -> list[Finding]:

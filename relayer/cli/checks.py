@@ -120,7 +120,7 @@ def offline_findings(settings: Settings) -> list[Finding]:
     if not settings.bridges:
         found.append(Finding("bridges", False, "is empty: nothing would be relayed; add a bridge"))
     for name, chain in settings.chains.items():
-        found += [_check_signer(settings, name, i) for i in range(len(chain.signers))]
+        found += _check_signers(settings, name)
         if not chain.signers:
             text = "none: messages to this chain are followed and proved, never sent"
             found.append(Finding(f"chains.{name}.signers", True, text))
@@ -193,15 +193,16 @@ def _of_error(subject: str, error: RelayerError) -> Finding:
     return Finding(subject, False, str(error))
 
 
-def _check_signer(settings: Settings, chain: str, index: int) -> Finding:
-    from relayer.chains.signers import load_signer
+def _check_signers(settings: Settings, chain: str) -> list[Finding]:
+    from relayer.chains.signers import openers_of
 
-    subject = f"chains.{chain}.signers[{index}]"
-    try:
-        signer = load_signer(settings.chains[chain].signers[index], os.environ)
-    except RelayerError as error:
-        return Finding(subject, False, str(error))
-    return Finding(subject, True, f"signs as {signer.address}")
+    found = []
+    for opener in openers_of(settings, chain, os.environ):
+        try:
+            found.append(Finding(opener.field, True, opener.look()))
+        except RelayerError as error:
+            found.append(_of_error(opener.field, error))
+    return found
 
 
 def _findings(findings: Sequence[Finding]) -> Table:

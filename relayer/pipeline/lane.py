@@ -21,6 +21,7 @@ from relayer.pipeline.loop import Bell, run_agent
 from relayer.pipeline.nonces import SignerLane
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.prover import Prover
+from relayer.pipeline.roster import Roster
 from relayer.pipeline.submitter import Submitter
 from relayer.store import Lease, Store
 
@@ -93,13 +94,17 @@ async def run_follower(
 async def run_lane(
     engine: Engine,
     chain: ChainClient,
-    signers: Sequence[Signer],
+    roster: Roster,
     bells: ChainBells,
     lease: Lease,
     *,
     poll_s: float,
 ) -> None:
-    """Prove and submit for one destination until cancelled or until the lease is lost."""
+    """Prove and submit for one destination until cancelled or until the lease is lost.
+
+    Returns, to be started anew, when a signer that was missing has been opened.
+    """
+    signers = roster.signers
     inbox = Inbox(chain.settings.lane.claim * INBOX_BATCHES)
     prover = Prover(
         chain=chain,
@@ -127,8 +132,13 @@ async def run_lane(
     )
     async with asyncio.TaskGroup() as group:
         start = partial(run_agent, on_failure=engine.metrics.agent_failed)
-        group.create_task(start(prover, bells.prover, idle_s=poll_s))
-        group.create_task(start(submitter, bells.submitter, idle_s=poll_s))
+        agents = [
+            group.create_task(start(prover, bells.prover, idle_s=poll_s)),
+            group.create_task(start(submitter, bells.submitter, idle_s=poll_s)),
+        ]
+        await roster.grown(beyond=len(signers))
+        for agent in agents:
+            agent.cancel()
 
 
 async def _signer_lanes(

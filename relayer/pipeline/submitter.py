@@ -7,7 +7,7 @@ confirmed later by the follower, at the destination's finality rule.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -16,7 +16,16 @@ from relayer.adapter import Action, Adapter, Call, Outcome, Refuse, Verdict, Wai
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, data_fee_view, quote
 from relayer.chains.transactions import SendProblem, classify_send_error
-from relayer.errors import BadChainData, CallReverted, Fatal, LeaseLost, RelayerError, RpcRefused
+from relayer.errors import (
+    BadChainData,
+    CallReverted,
+    Fatal,
+    LeaseLost,
+    RelayerError,
+    RpcRefused,
+    SignerUnavailable,
+    SigningRefused,
+)
 from relayer.message import (
     Address,
     BlockHash,
@@ -38,7 +47,16 @@ from relayer.pipeline.packing import Failed, Pack, Packer, body_of, revert_of
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.receipts import carried_by, cost_of, income_of
 from relayer.pipeline.retry import RetryPolicy
-from relayer.store import Failure, Inclusion, Intent, IntentCall, Lease, Settlement, Store
+from relayer.store import (
+    Charge,
+    Failure,
+    Inclusion,
+    Intent,
+    IntentCall,
+    Lease,
+    Settlement,
+    Store,
+)
 
 WAIT_AFTER_FAILURE_S = 15.0
 POOR_RECHECK_S = 30.0
@@ -132,7 +150,12 @@ class Submitter:
 
     async def _send_ready(self) -> None:
         signer = self._freest()
-        if signer is None or not len(self._inbox):
+        if not len(self._inbox):
+            return
+        if signer is None:
+            no_key = self._no_key()
+            if no_key is not None:
+                await self._wait(self._inbox.take(len(self._inbox)), no_key)
             return
         items = self._inbox.take(self._chain.settings.lane.batch_calls * TRANSACTIONS_PER_TICK)
         unsent = {item.record.id: item for item in items}
@@ -186,19 +209,34 @@ class Submitter:
         items = admission.items
         if not items:
             return
+        worst_cost = pack.gas * fees.max_fee + data_fee + sum(item.call.value for item in items)
+        refusals: dict[Address, SigningRefused] = {}
+        while (signer := await self._signer_for(items, worst_cost, refusals)) is not None:
+            try:
+                await self._send_by(signer, Pack(items, pack.gas), fees, admission.charge)
+                return
+            except SignerUnavailable:
+                continue  # it has no room now, for as long as it is left alone
+            except SigningRefused as refusal:
+                refusals[signer.address] = refusal
+                if all(one.address in refusals for one in self._signers if one.has_key):
+                    await self._deny(items, refusal, fees, price)
+                    return
+            except RpcRefused as veto:
+                await self._isolate(items, veto, fees, price)
+                return
+
+    async def _send_by(
+        self, signer: SignerLane, pack: Pack, fees: FeeQuote, charge: Charge | None
+    ) -> None:
+        """Send a pack with one signer; `SignerUnavailable` or `SigningRefused` without a trace."""
+        items = pack.items
         body = body_of(self._chain, items, lenient=True)
-        signer = await self._signer_for(items, body.value + pack.gas * fees.max_fee + data_fee)
-        if signer is None:
-            return
         calls = [
             IntentCall(item.record.id, item.call.what, item.call.final, item.call.income)
             for item in items
         ]
-        try:
-            refused = await signer.send(body, pack.gas, calls, fees, charge=admission.charge)
-        except RpcRefused as veto:
-            await self._isolate(items, veto, fees, price)
-            return
+        refused = await signer.send(body, pack.gas, calls, fees, charge=charge)
         if refused:
             # somebody else moved them on meanwhile; the rest comes back by itself
             rest = [item for item in items if item.record.id not in set(refused)]
@@ -210,6 +248,18 @@ class Submitter:
             self._metrics.stage(item.record.route, "ready_to_submitted", waited)
         self._log.info("transaction_sent", calls=len(items), gas=pack.gas, signer=signer.address)
 
+    async def _deny(
+        self, items: Sequence[ReadyCall], refusal: SigningRefused, fees: FeeQuote, price: Wei
+    ) -> None:
+        """No signer may sign for these calls: hold the one that is meant, send the others."""
+        if len(items) > 1:
+            await self._send_halves(items, fees, price)
+            return
+        record = items[0].record
+        self._metrics.reason(record.route, Reason.DENIED_BY_POLICY)
+        refuse = Refuse(Reason.DENIED_BY_POLICY, f"no signer may sign it: {refusal}"[:300])
+        await self._store.note_refused(self._lease, [(record.id, refuse, {})])
+
     async def _isolate(
         self, items: Sequence[ReadyCall], veto: RpcRefused, fees: FeeQuote, price: Wei
     ) -> None:
@@ -219,6 +269,9 @@ class Submitter:
             for item in items:
                 await self._judge(item, veto)
             return
+        await self._send_halves(items, fees, price)
+
+    async def _send_halves(self, items: Sequence[ReadyCall], fees: FeeQuote, price: Wei) -> None:
         middle = len(items) // 2
         for half in (items[:middle], items[middle:]):
             packs, failed = await self._packer.pack(half, self._signers[0].address)
@@ -240,15 +293,16 @@ class Submitter:
             )
         return Wei(int.from_bytes(answer.data, "big"))
 
-    async def _signer_for(self, items: Sequence[ReadyCall], worst_cost: int) -> SignerLane | None:
+    async def _signer_for(
+        self, items: Sequence[ReadyCall], worst_cost: int, without: Collection[Address]
+    ) -> SignerLane | None:
         """A signer with room and money; without one the messages wait with the reason."""
-        signer = self._freest()
-        if signer is None:
-            await self._wait(items, Wait(Reason.PROVED, "every signer is busy", recheck_s=1.0))
+        able = [one for one in self._signers if one.room() > 0 and one.address not in without]
+        if not able:
+            busy = Wait(Reason.PROVED, "every signer is busy", recheck_s=1.0)
+            await self._wait(items, self._no_key(without) or busy)
             return None
-        for candidate in sorted(self._signers, key=lambda one: -one.room()):
-            if candidate.room() <= 0:
-                continue
+        for candidate in sorted(able, key=lambda one: -one.room()):
             balance = await self._chain.balance(candidate.address)
             self._metrics.balance(self._chain.name, candidate.address, balance)
             if balance >= worst_cost + candidate.committed():
@@ -256,6 +310,15 @@ class Submitter:
         detail = f"needs up to {worst_cost} wei; no signer of the lane has it"
         await self._wait(items, Wait(Reason.INSUFFICIENT_BALANCE, detail, recheck_s=POOR_RECHECK_S))
         return None
+
+    def _no_key(self, without: Collection[Address] = ()) -> Wait | None:
+        """Why ready messages wait when no key of the lane can be used; None when one can."""
+        keys = [one for one in self._signers if one.has_key and one.address not in without]
+        if any(not one.trouble for one in keys):
+            return None  # there is a signer that is only busy
+        troubles = "; ".join(f"{one.address}: {one.trouble}" for one in keys)
+        detail = f"no signer of the lane can sign: {troubles or 'none could be opened yet'}"
+        return Wait(Reason.SOURCE_UNREACHABLE, detail[:300], recheck_s=AGAIN_S)
 
     # --- failures before sending -------------------------------------------------------------
 

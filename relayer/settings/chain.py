@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from relayer.message import Address
+from relayer.settings.signing import SignerSettings
 from relayer.settings.values import (
     LONGEST_S,
     MOST,
@@ -62,23 +62,6 @@ class FeeSettings(Section):
     replace_after_blocks: int = Field(default=3, ge=1, le=MOST)
     data_fee_oracle: AddressText | None = None
     """A contract that answers `getL1Fee(bytes)`: what the chain adds for publishing calldata."""
-
-
-class SignerSettings(Section):
-    """Where one signing key comes from; the key itself never stands in the configuration."""
-
-    key_file: Path | None = None
-    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    keystore: Path | None = None
-    keystore_password_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> SignerSettings:
-        if sum(s is not None for s in (self.key_file, self.key_env, self.keystore)) != 1:
-            raise ValueError("give exactly one of key_file, key_env and keystore")
-        if (self.keystore is None) != (self.keystore_password_file is None):
-            raise ValueError("keystore and keystore_password_file go together")
-        return self
 
 
 class LaneSettings(Section):

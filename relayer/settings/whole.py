@@ -35,6 +35,8 @@ class Settings(Section):
     """Raw sections; each is validated by the settings model of its protocol (`parse_section`)."""
     policy: PolicySettings = PolicySettings()
     dry_run: bool = False
+    development: bool = False
+    """Quiet about what is unwise only where there is money."""
     retention_s: float = Field(default=7 * 86400, ge=60, le=3650 * 86400)
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Signing keys: where they are read from, and the fast way to sign with them.
+"""A key in this process: where it is read from, and the fast way to sign with it.
 
 The key never leaves the signer: not in its repr, not in an error.
 """
@@ -9,11 +9,11 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from coincurve import PrivateKey
 from eth_account import Account
 
+from relayer.chains.signers.recovery import address_of
 from relayer.chains.transactions import (
     Envelope,
     SignedTransaction,
@@ -22,22 +22,11 @@ from relayer.chains.transactions import (
 )
 from relayer.errors import ConfigInvalid
 from relayer.keccak import keccak256
-from relayer.message import Address, TxHash
+from relayer.message import TxHash
 from relayer.settings import SignerSettings
 
 MAX_KEY_FILE = 64 * 1024
 """Bytes; a keystore is under 1 KiB."""
-
-
-class Signer(Protocol):
-    """Somebody who can sign for one address."""
-
-    @property
-    def address(self) -> Address: ...
-
-    async def sign(self, tx: Envelope) -> SignedTransaction:
-        """Sign one envelope; deterministic, so signing again gives the same bytes."""
-        ...
 
 
 class LocalSigner:
@@ -51,7 +40,7 @@ class LocalSigner:
         except ValueError:
             raise ConfigInvalid("a signing key is not a number of the secp256k1 group") from None
         point = self._key.public_key.format(compressed=False)
-        self.address = Address("0x" + keccak256(point[1:])[12:].hex())
+        self.address = address_of(point[1:])
 
     def __repr__(self) -> str:
         return f"LocalSigner({self.address})"
@@ -60,7 +49,7 @@ class LocalSigner:
         raise TypeError("a signer is not copied")
 
     async def sign(self, tx: Envelope) -> SignedTransaction:
-        """Sign with an RFC 6979 nonce and a low s, as every client does."""
+        """Sign with an RFC 6979 nonce, so the same each time, and a low s."""
         digest = keccak256(signing_payload(tx))
         signature = self._key.sign_recoverable(digest, hasher=None)
         raw = signed_bytes(
@@ -71,8 +60,11 @@ class LocalSigner:
         )
         return SignedTransaction(raw=raw, hash=TxHash("0x" + keccak256(raw).hex()))
 
+    async def aclose(self) -> None:
+        """There is nothing to let go of."""
 
-def load_signer(settings: SignerSettings, environ: Mapping[str, str]) -> Signer:
+
+def load_local(settings: SignerSettings, environ: Mapping[str, str]) -> LocalSigner:
     """Read the key from its file, variable or keystore; ConfigInvalid says what is wrong with it.
 
     Decrypting a keystore takes about a second by design of its key derivation.
@@ -80,7 +72,7 @@ def load_signer(settings: SignerSettings, environ: Mapping[str, str]) -> Signer:
     if settings.key_env is not None:
         text = environ.get(settings.key_env)
         if not text:
-            raise ConfigInvalid(f"signer key_env: {settings.key_env} is not set")
+            raise ConfigInvalid(f"key_env: {settings.key_env} is not set")
         return LocalSigner(_hex_key(text, f"the variable {settings.key_env}"))
     if settings.key_file is not None:
         text = _read(settings.key_file, "key_file")
@@ -94,7 +86,7 @@ def load_signer(settings: SignerSettings, environ: Mapping[str, str]) -> Signer:
 def _hex_key(text: str, place: str) -> bytes:
     found = re.fullmatch(r"(?:0x)?([0-9a-fA-F]{64})", text.strip())
     if found is None:
-        raise ConfigInvalid(f"signer: {place} does not hold 64 hex digits, with or without 0x")
+        raise ConfigInvalid(f"{place} does not hold 64 hex digits, with or without 0x")
     return bytes.fromhex(found.group(1))
 
 
@@ -103,11 +95,11 @@ def _read(path: Path, key: str) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_KEY_FILE + 1)
         if len(content) > MAX_KEY_FILE:
-            raise ConfigInvalid(f"signer {key}: {path} is too large for a key")
+            raise ConfigInvalid(f"{key}: {path} is too large for a key")
         return content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as bad:
         why = bad.strerror if isinstance(bad, OSError) else "not text"
-        raise ConfigInvalid(f"signer {key}: cannot read {path}: {why}") from None
+        raise ConfigInvalid(f"{key}: cannot read {path}: {why}") from None
 
 
 def _decrypted(path: Path, password: str) -> bytes:
@@ -116,6 +108,4 @@ def _decrypted(path: Path, password: str) -> bytes:
     try:
         return bytes(Account.decrypt(json.loads(text), password))
     except (ValueError, TypeError, KeyError, NotImplementedError):
-        raise ConfigInvalid(
-            f"signer keystore: {path} is not a keystore, or its password is wrong"
-        ) from None
+        raise ConfigInvalid(f"keystore: {path} is no keystore, or its password is wrong") from None
