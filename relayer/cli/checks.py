@@ -194,14 +194,18 @@ def _of_error(subject: str, error: RelayerError) -> Finding:
 
 
 def _check_signers(settings: Settings, chain: str) -> list[Finding]:
-    from relayer.chains.signers import openers_of
+    from relayer.chains.signers import LOCAL_KINDS, openers_of
 
     found = []
     for opener in openers_of(settings, chain, os.environ):
         try:
-            found.append(Finding(opener.field, True, opener.look()))
+            address = opener.known_address()
         except RelayerError as error:
             found.append(_of_error(opener.field, error))
+            continue
+        is_local = opener.settings.kind in LOCAL_KINDS
+        kind = "" if is_local else f"{opener.settings.kind}, asked with --online only: "
+        found.append(Finding(opener.field, True, f"{kind}signs as {address or 'its key says'}"))
     return found
 
 

@@ -5,14 +5,11 @@ The key never leaves the signer: not in its repr, not in an error.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from coincurve import PrivateKey
-from eth_account import Account
 
+from relayer.chains.signers.key_files import hex_key, read_key_text, read_keystore, read_password
 from relayer.chains.signers.recovery import address_of
 from relayer.chains.transactions import (
     Envelope,
@@ -24,9 +21,6 @@ from relayer.errors import ConfigInvalid
 from relayer.keccak import keccak256
 from relayer.message import TxHash
 from relayer.settings import SignerSettings
-
-MAX_KEY_FILE = 64 * 1024
-"""Bytes; a keystore is under 1 KiB."""
 
 
 class LocalSigner:
@@ -65,47 +59,17 @@ class LocalSigner:
 
 
 def load_local(settings: SignerSettings, environ: Mapping[str, str]) -> LocalSigner:
-    """Read the key from its file, variable or keystore; ConfigInvalid says what is wrong with it.
-
-    Decrypting a keystore takes about a second by design of its key derivation.
-    """
+    """Read the key from its file, variable or keystore; `ConfigInvalid` says what is wrong."""
     if settings.key_env is not None:
         text = environ.get(settings.key_env)
         if not text:
             raise ConfigInvalid(f"key_env: {settings.key_env} is not set")
-        return LocalSigner(_hex_key(text, f"the variable {settings.key_env}"))
+        return LocalSigner(hex_key(text, f"the variable {settings.key_env}"))
     if settings.key_file is not None:
-        text = _read(settings.key_file, "key_file")
-        return LocalSigner(_hex_key(text, str(settings.key_file)))
+        return LocalSigner(
+            hex_key(read_key_text(settings.key_file, "key_file"), str(settings.key_file))
+        )
     assert settings.keystore is not None
     assert settings.keystore_password_file is not None
-    password = _read(settings.keystore_password_file, "keystore_password_file").rstrip("\r\n")
-    return LocalSigner(_decrypted(settings.keystore, password))
-
-
-def _hex_key(text: str, place: str) -> bytes:
-    found = re.fullmatch(r"(?:0x)?([0-9a-fA-F]{64})", text.strip())
-    if found is None:
-        raise ConfigInvalid(f"{place} does not hold 64 hex digits, with or without 0x")
-    return bytes.fromhex(found.group(1))
-
-
-def _read(path: Path, key: str) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_KEY_FILE + 1)
-        if len(content) > MAX_KEY_FILE:
-            raise ConfigInvalid(f"{key}: {path} is too large for a key")
-        return content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as bad:
-        why = bad.strerror if isinstance(bad, OSError) else "not text"
-        raise ConfigInvalid(f"{key}: cannot read {path}: {why}") from None
-
-
-def _decrypted(path: Path, password: str) -> bytes:
-    """The key in a Web3 Secret Storage file (version 3, and version 4 of EIP-2335)."""
-    text = _read(path, "keystore")
-    try:
-        return bytes(Account.decrypt(json.loads(text), password))
-    except (ValueError, TypeError, KeyError, NotImplementedError):
-        raise ConfigInvalid(f"keystore: {path} is no keystore, or its password is wrong") from None
+    password = read_password(settings.keystore_password_file, "keystore_password_file")
+    return LocalSigner(read_keystore(settings.keystore, password))

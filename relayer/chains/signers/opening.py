@@ -35,6 +35,7 @@ class Opener:
     field: str
     """Where it stands in the configuration."""
     settings: SignerSettings
+    chain: str
     chain_id: ChainId
     multicall: Address | None
     development: bool
@@ -62,22 +63,24 @@ class Opener:
         )
         return GuardedSigner(signer, limits)
 
-    def look(self) -> str:
-        """What can be said without asking anybody; `ConfigInvalid` says what is missing."""
+    def known_address(self) -> Address | None:
+        """What can be known without asking anybody: read from the key here, or said by `address`.
+
+        `ConfigInvalid` says what is missing.
+        """
         chosen = self.settings
         try:
             if chosen.kind in LOCAL_KINDS:
                 address = load_local(chosen, self.environ).address
                 _must_be(chosen.address, address)
-                return f"signs as {address}"
+                return address
             if chosen.aws_kms is not None:
                 require_botocore()
             if chosen.gcp_kms is not None:
                 require_google_auth()
         except ConfigInvalid as bad:
             raise ConfigInvalid(f"{self.field}: {bad}") from None
-        known = chosen.address or "an address that it tells"
-        return f"{chosen.kind}, signs as {known} (asked for with --online only)"
+        return chosen.address
 
     async def _open(self) -> Signer:
         chosen = self.settings
@@ -129,6 +132,7 @@ def openers_of(settings: Settings, chain: str, environ: Mapping[str, str]) -> li
         Opener(
             field=f"chains.{chain}.signers[{place}]",
             settings=one,
+            chain=chain,
             chain_id=ChainId(section.id),
             multicall=section.multicall,
             development=settings.development,

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from relayer.chains.fees import FeeQuote
 from relayer.chains.signers import LocalSigner, load_local
+from relayer.chains.signers.recovery import GROUP_ORDER
 from relayer.chains.transactions import Envelope, rlp, rlp_list
 from relayer.errors import ConfigInvalid
 from relayer.message import Address, ChainId, Gas, Wei
 from relayer.settings import SignerSettings
+from tests.unit.signers.envelopes import ENVELOPES
 
 KEY = bytes.fromhex("11" * 31 + "2f")
-GROUP_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 def _fields(envelope: Envelope) -> dict[str, Any]:
@@ -49,27 +50,8 @@ def _fields(envelope: Envelope) -> dict[str, Any]:
     return common | {"gasPrice": fees.gas_price} | typed
 
 
-_WEI = st.integers(0, 2**128)
-_ADDRESS = st.binary(min_size=20, max_size=20).map(lambda b: Address("0x" + b.hex()))
-_WORDS = st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple)
-_ENVELOPES = st.builds(
-    Envelope,
-    chain_id=st.integers(1, 2**53).map(ChainId),
-    nonce=st.integers(0, 2**63),
-    to=_ADDRESS,
-    value=_WEI,
-    data=st.binary(max_size=300),
-    gas=st.integers(21_000, 2**40).map(Gas),
-    fees=st.one_of(
-        st.builds(FeeQuote, max_fee=_WEI, tip=_WEI),
-        _WEI.map(lambda price: FeeQuote(Wei(price), Wei(0), Wei(price))),
-    ),
-    access_list=st.lists(st.tuples(_ADDRESS, _WORDS), max_size=3).map(tuple),
-)
-
-
 @settings(max_examples=60, deadline=None)
-@given(_ENVELOPES, st.integers(1, GROUP_ORDER - 1))
+@given(ENVELOPES, st.integers(1, GROUP_ORDER - 1))
 async def test_signed_bytes_equal_eth_accounts(envelope: Envelope, number: int) -> None:
     """Type 2, type 1 and legacy, with and without access lists: same bytes, hash, and sender."""
     key = number.to_bytes(32, "big")
