@@ -42,9 +42,9 @@ async def _signer(chain: ChainClient, opener: Opener) -> Finding:
     """Its key answers, and it has money."""
     found = await ask_signer(chain, opener)
     if found.balance is None:
-        return Finding(opener.field, False, found.problem)
+        return Finding(opener.at, False, found.problem)
     text = f"{found.address} has {found.balance / 10**18:.6f} of the native coin"
-    return Finding(opener.field, found.balance > 0, text)
+    return Finding(opener.at, found.balance > 0, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ async def ask_signer(chain: ChainClient, opener: Opener) -> SignerAnswer:
         address = signer.address
         return SignerAnswer(address, Wei(await chain.balance(address)))
     except RelayerError as error:
-        return SignerAnswer(address, None, str(error).removeprefix(f"{opener.field}: "))
+        return SignerAnswer(address, None, str(error).removeprefix(f"{opener.at}: "))
 
 
 async def ask_signers(name: str, settings: Settings) -> list[SignerAnswer]:

@@ -201,11 +201,11 @@ def _check_signers(settings: Settings, chain: str) -> list[Finding]:
         try:
             address = opener.known_address()
         except RelayerError as error:
-            found.append(_of_error(opener.field, error))
+            found.append(_of_error(opener.at, error))
             continue
         is_local = opener.settings.kind in LOCAL_KINDS
         kind = "" if is_local else f"{opener.settings.kind}, asked with --online only: "
-        found.append(Finding(opener.field, True, f"{kind}signs as {address or 'its key says'}"))
+        found.append(Finding(opener.at, True, f"{kind}signs as {address or 'its key says'}"))
     return found
 
 

@@ -126,7 +126,7 @@ def _offline(settings: Settings, chain: str) -> list[_Shown]:
         except RelayerError as error:
             problem = str(error)
         kind = opener.settings.kind
-        found.append(_Shown(chain, opener.chain_id, opener.field, kind, known, None, problem))
+        found.append(_Shown(chain, opener.chain_id, opener.at, kind, known, None, problem))
     return found
 
 
@@ -142,7 +142,7 @@ def _online(asked: Invocation, settings: Settings, chain: str) -> list[_Shown]:
         _Shown(
             chain,
             opener.chain_id,
-            opener.field,
+            opener.at,
             opener.settings.kind,
             answer.address,
             None if answer.balance is None else str(answer.balance),

@@ -40,7 +40,7 @@ class Roster:
             if isinstance(found, ConfigInvalid):
                 raise found
             if isinstance(found, SignerUnavailable):
-                self._log.error("signer_unavailable", field=opener.field, error=str(found)[:300])
+                self._log.error("signer_unavailable", field=opener.at, error=str(found)[:300])
 
     async def tick(self) -> bool:
         """Try those that are missing once more; raises `SignerUnavailable` when one still is.

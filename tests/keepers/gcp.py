@@ -13,7 +13,10 @@ from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 from coincurve import PrivateKey
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
     decode_dss_signature,
     encode_dss_signature,
 )
@@ -32,7 +35,7 @@ class GcpKms:
         self.key = PrivateKey(secret)
         self.algorithm = "EC_SIGN_SECP256K1_SHA256"
         self.change: Callable[[int, int], bytes] = _high_s
-        """From (r, low s) to the signature that is answered."""
+        """From (r, s), drawn anew for each signature, to what is answered."""
         self.refusal: tuple[int, str] | None = None
         self.asleep = False
         self.needs_token: str | None = None
@@ -60,7 +63,8 @@ class GcpKms:
         await self._admit(request)
         body = json.loads(await request.read())
         digest = base64.b64decode(body["digest"]["sha256"])
-        r, s = decode_dss_signature(self.key.sign(digest, hasher=None))
+        key = ec.derive_private_key(int.from_bytes(self.key.secret, "big"), ec.SECP256K1())
+        r, s = decode_dss_signature(key.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256()))))
         self.signed += 1
         signature = base64.b64encode(self.change(r, s)).decode()
         return web.json_response({"signature": signature, "name": NAME})
@@ -85,4 +89,4 @@ def _of(status: int, body: str) -> web.HTTPException:
 
 def _high_s(r: int, s: int) -> bytes:
     """What chains refuse and key services answer half of the time."""
-    return encode_dss_signature(r, GROUP_ORDER - s)
+    return encode_dss_signature(r, max(s, GROUP_ORDER - s))

@@ -11,7 +11,7 @@ import rlp
 
 from relayer.adapter import Call, Log, LogSource, Outcome, Step, Verdict
 from relayer.chains import ChainClient
-from relayer.chains.signers import LocalSigner
+from relayer.chains.signers import LocalSigner, Signer
 from relayer.keccak import keccak256
 from relayer.message import (
     Address,
@@ -200,14 +200,14 @@ class LaneWorld:
             "now": clock,
         }
         self.prover = Prover(**shared, out=self.inbox, on_ready=lambda: None)
-        self.signer = self.signer_lane(SIGNER)
-        self.submitter = self.submitter_of(self.signer, shared)
         self._shared = shared
+        self.signer = self.signer_lane(SIGNER)
+        self.submitter = self.submitter_of(self.signer)
 
-    def signer_lane(self, signer: LocalSigner | None) -> SignerLane:
+    def signer_lane(self, signer: Signer | None) -> SignerLane:
         return SignerLane(
             chain=self.chain,
-            address=SIGNER.address,
+            address=SIGNER.address if signer is None else signer.address,
             signer=signer,
             store=self.store,
             lease=self.lease,
@@ -215,10 +215,10 @@ class LaneWorld:
             now=self.clock,  # type: ignore[arg-type]
         )
 
-    def submitter_of(self, signer: SignerLane, shared: dict[str, Any] | None = None) -> Submitter:
+    def submitter_of(self, *signers: SignerLane) -> Submitter:
         return Submitter(
-            **(shared or self._shared),
-            signers=[signer],
+            **self._shared,
+            signers=signers,
             inbox=self.inbox,
             rng=random.Random(1),
             dry_run=False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -32,14 +32,14 @@ LOCAL_KINDS = frozenset({"key_file", "key_env", "keystore"})
 class Opener:
     """One configured signer of a lane, not opened yet."""
 
-    field: str
+    at: str
     """Where it stands in the configuration."""
     settings: SignerSettings
     chain: str
     chain_id: ChainId
     multicall: Address | None
     development: bool
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
 
     async def open(self) -> GuardedSigner:
         """Open it; `ConfigInvalid` needs a person, `SignerUnavailable` only time. Both say where.
@@ -49,11 +49,11 @@ class Opener:
         try:
             signer = await self._open()
         except ConfigInvalid as bad:
-            raise ConfigInvalid(f"{self.field}: {bad}") from None
+            raise ConfigInvalid(f"{self.at}: {bad}") from None
         except SignerUnavailable as error:
             if error.lasting:
-                raise ConfigInvalid(f"{self.field}: {error}") from None
-            raise SignerUnavailable(self.field, f"{error.signer}: {error.cause}") from None
+                raise ConfigInvalid(f"{self.at}: {error}") from None
+            raise SignerUnavailable(self.at, f"{error.signer}: {error.cause}") from None
         self._warn_of_the_environment(signer.address)
         limits = Limits(
             chain_id=self.chain_id,
@@ -79,7 +79,7 @@ class Opener:
             if chosen.gcp_kms is not None:
                 require_google_auth()
         except ConfigInvalid as bad:
-            raise ConfigInvalid(f"{self.field}: {bad}") from None
+            raise ConfigInvalid(f"{self.at}: {bad}") from None
         return chosen.address
 
     async def _open(self) -> Signer:
@@ -117,7 +117,7 @@ class Opener:
             return
         structlog.get_logger("relayer").warning(
             "key_in_environment",
-            field=self.field,
+            field=self.at,
             variable=self.settings.key_env,
             chain=self.chain_id,
             signer=address,
@@ -130,7 +130,7 @@ def openers_of(settings: Settings, chain: str, environ: Mapping[str, str]) -> li
     section = settings.chains[chain]
     return [
         Opener(
-            field=f"chains.{chain}.signers[{place}]",
+            at=f"chains.{chain}.signers[{place}]",
             settings=one,
             chain=chain,
             chain_id=ChainId(section.id),
