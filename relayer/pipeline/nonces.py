@@ -20,8 +20,8 @@ from relayer.chains.transactions import Envelope, SendProblem, classify_send_err
 from relayer.errors import RpcRefused, SignerUnavailable, SigningRefused, Transient
 from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, Wei
 from relayer.ops.metrics import Metrics
-from relayer.pipeline.keys import Key
 from relayer.pipeline.packing import INTRINSIC_GAS, Body
+from relayer.pipeline.signing_key import SigningKey
 from relayer.store import Attempt, Charge, Intent, IntentCall, Lease, Settlement, Store
 
 TYPE_1 = b"\x01"
@@ -65,7 +65,7 @@ class SignerLane:
         what is in flight is sent again as it is, and settled."""
         self.address = address
         self._chain = chain
-        self._key = None if signer is None else Key(chain.name, signer, metrics, now)
+        self._key = None if signer is None else SigningKey(chain.name, signer, metrics, now)
         self._store = store
         self._lease = lease
         self._metrics = metrics

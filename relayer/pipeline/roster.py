@@ -25,7 +25,7 @@ class Roster:
         self.signers: tuple[Signer, ...] = ()
         self._missing = list(openers)
         self._on_open = on_open
-        self._grown = asyncio.Condition()
+        self._grew = asyncio.Event()
         self.name = f"roster:{chain}"
         self._log = structlog.get_logger("relayer").bind(agent=self.name, chain=chain)
 
@@ -54,8 +54,8 @@ class Roster:
 
     async def grown(self, beyond: int) -> None:
         """Return as soon as more than `beyond` signers are open."""
-        async with self._grown:
-            await self._grown.wait_for(lambda: len(self.signers) > beyond)
+        while len(self.signers) <= beyond:
+            await self._grew.wait()
 
     async def aclose(self) -> None:
         """Close every signer that is open."""
@@ -73,9 +73,9 @@ class Roster:
             signer = await opener.open()
         except (ConfigInvalid, SignerUnavailable) as error:
             return error
-        async with self._grown:
-            self._missing.remove(opener)
-            self.signers = (*self.signers, signer)
-            self._grown.notify_all()
+        self._missing.remove(opener)
+        self.signers = (*self.signers, signer)
+        self._grew.set()
+        self._grew = asyncio.Event()
         self._on_open(signer.address)
         return None

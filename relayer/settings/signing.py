@@ -83,8 +83,8 @@ class SignerSettings(Section):
     web3signer: Web3SignerSettings | None = None
     address: AddressText | None = None
     """What the key's address must be."""
-    timeout_s: float = Field(default=5, gt=0, le=60)
-    """For one signature of a key that lives elsewhere."""
+    timeout_s: float = Field(default=5, gt=0, le=15)
+    """For one signature of a key that lives elsewhere; a stop must not wait longer for a thread."""
     allow: list[AllowedTarget] | None = Field(default=None, max_length=256)
     """None: any contract and function."""
     max_value_wei: int = Field(default=0, ge=0, le=MOST_WEI)

@@ -87,8 +87,8 @@ class AwsKey:
                 region_name=self._settings.region,
                 endpoint_url=url.get_secret_value() if url else None,
                 config=Config(
-                    connect_timeout=self._timeout_s,
-                    read_timeout=self._timeout_s,
+                    connect_timeout=self._timeout_s / TRIES,
+                    read_timeout=self._timeout_s / TRIES,
                     max_pool_connections=THREADS,
                     retries={"total_max_attempts": TRIES, "mode": "standard"},
                 ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -22,7 +23,7 @@ from relayer.chains.transactions import (
     signing_payload,
 )
 from relayer.chains.wire import hex_text, octets
-from relayer.errors import BadChainData, SignerUnavailable
+from relayer.errors import BadChainData, SignerUnavailable, SigningRefused
 from relayer.keccak import keccak256
 from relayer.message import Address, TxHash
 from relayer.settings import Web3SignerSettings
@@ -87,8 +88,16 @@ class Web3Signer:
         # some servers answer as eth_sendTransaction's documentation has it: {raw, tx}
         text = answer.get("raw") if isinstance(answer, dict) else answer
         try:
-            return checked(octets(text, "the signed transaction"), tx, signer=self.address)
-        except (BadChainData, ValueError) as bad:
+            raw = octets(text, "the signed transaction")
+            return checked(raw, tx, signer=self.address)
+        except BadChainData as bad:
+            raise self._client.trouble(f"answered {bad}") from None
+        except ValueError as bad:
+            if _lacks_access_list(raw, tx, signer=self.address):
+                refusal = (
+                    f"{self._client.name} leaves access lists out, and this call needs its own"
+                )
+                raise SigningRefused(refusal) from None
             raise self._client.trouble(f"answered {bad}") from None
 
     async def aclose(self) -> None:
@@ -150,6 +159,18 @@ def checked(raw: bytes, tx: Envelope, *, signer: Address) -> SignedTransaction:
     if rebuilt != raw:
         raise ValueError("a transaction in another encoding")
     return SignedTransaction(raw=rebuilt, hash=TxHash("0x" + keccak256(rebuilt).hex()))
+
+
+def _lacks_access_list(raw: bytes, tx: Envelope, *, signer: Address) -> bool:
+    """Whether it is `tx` but for the access list, which Web3Signer ignores: that is the call's
+    trouble, and no reason to leave the key alone."""
+    if not tx.access_list:
+        return False
+    try:
+        checked(raw, replace(tx, access_list=()), signer=signer)
+    except ValueError:
+        return False
+    return True
 
 
 def _signature_in(raw: bytes, tx: Envelope) -> tuple[int, int, int]:

@@ -20,12 +20,12 @@ from relayer.chains.signers import LocalSigner
 from relayer.chains.signers.recovery import GROUP_ORDER
 from relayer.chains.signers.web3signer import Web3Signer, checked
 from relayer.chains.transactions import Envelope
-from relayer.errors import SignerUnavailable
+from relayer.errors import SignerUnavailable, SigningRefused
 from relayer.message import Address, ChainId, Gas, Wei
 from relayer.settings import Web3SignerSettings
 from tests.keepers.web3signer import PATH, Web3SignerServer
 from tests.unit.signers.conftest import SECRET
-from tests.unit.signers.envelopes import ACCESS_1559, EIP1559, ENVELOPES, KINDS, LEGACY
+from tests.unit.signers.envelopes import ACCESS_1559, ACCESS_2930, EIP1559, ENVELOPES, KINDS, LEGACY
 
 LOCAL = LocalSigner(SECRET)
 
@@ -67,7 +67,11 @@ TWISTS: dict[str, tuple[Envelope, Callable[[dict[str, Any]], dict[str, Any]], st
         lambda f: f | {"maxPriorityFeePerGas": "0x3"},
         "another maxPriorityFeePerGas",
     ),
-    "no access list": (ACCESS_1559, lambda f: f | {"accessList": []}, "another accessList"),
+    "a shorter access list": (
+        ACCESS_1559,
+        lambda f: f | {"accessList": f["accessList"][:1]},
+        "another accessList",
+    ),
     "another legacy chain": (LEGACY, lambda f: f | {"chainId": "0x1"}, "another chainId"),
     "a higher legacy price": (LEGACY, lambda f: f | {"gasPrice": "0xff"}, "another gasPrice"),
     "another type": (
@@ -88,6 +92,26 @@ async def test_another_transaction_is_refused(web3signer: Web3SignerServer, what
     signer = await opened(web3signer)
     with pytest.raises(SignerUnavailable, match=words):
         await signer.sign(envelope)
+    await signer.aclose()
+
+
+async def test_a_server_without_access_lists_keeps_its_other_work(
+    web3signer: Web3SignerServer,
+) -> None:
+    """Web3Signer leaves them out: such calls are refused, and the key is not blamed for it."""
+
+    def leave_out(fields: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in fields.items() if key != "accessList"}
+
+    web3signer.twist = leave_out
+    signer = await opened(web3signer)
+    for envelope in (ACCESS_1559, ACCESS_2930):
+        with pytest.raises(SigningRefused, match="leaves access lists out"):
+            await signer.sign(envelope)
+    assert await signer.sign(EIP1559) == await LOCAL.sign(EIP1559)
+    web3signer.signs_with = Account.from_key(b"\x01" * 32)
+    with pytest.raises(SignerUnavailable, match="another accessList"):
+        await signer.sign(ACCESS_1559)
     await signer.aclose()
 
 

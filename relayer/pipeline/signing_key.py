@@ -17,7 +17,7 @@ OK = "ok"
 CANCELLED = "cancelled"
 
 
-class Key:
+class SigningKey:
     """The circuit around one signer: a failing one delays its lane once in a cool-down."""
 
     def __init__(
