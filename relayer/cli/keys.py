@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,6 +17,8 @@ from relayer.errors import ConfigInvalid, RelayerError
 from relayer.settings import Settings
 
 UNKNOWN = "unknown without --online"
+
+_password_file = partial(click.option, "--password-file", type=click.Path(path_type=Path))
 
 
 @click.group()
@@ -28,11 +31,7 @@ def keys() -> None:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="File to write; must not exist."
 )
-@click.option(
-    "--password-file",
-    type=click.Path(path_type=Path),
-    help="File that holds the password; without it you are asked.",
-)
+@_password_file(help="File that holds the password; without it you are asked.")
 @common
 @with_invocation
 def create(asked: Invocation, out: Path, password_file: Path | None) -> None:
@@ -51,11 +50,7 @@ def create(asked: Invocation, out: Path, password_file: Path | None) -> None:
 
 @keys.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--password-file",
-    type=click.Path(path_type=Path),
-    help="Decrypt the keystore, rather than believe the address it states.",
-)
+@_password_file(help="Decrypt the keystore, rather than believe the address it states.")
 @common
 @with_invocation
 def address(asked: Invocation, file: Path, password_file: Path | None) -> None:

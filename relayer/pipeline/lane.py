@@ -129,6 +129,7 @@ async def run_lane(
         now=engine.now,
         rng=engine.rng,
         dry_run=engine.dry_run,
+        lacks_signers=roster.missing > 0,
     )
     async with asyncio.TaskGroup() as group:
         start = partial(run_agent, on_failure=engine.metrics.agent_failed)

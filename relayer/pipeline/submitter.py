@@ -7,7 +7,7 @@ confirmed later by the follower, at the destination's finality rule.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -40,6 +40,7 @@ from relayer.message import (
 )
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.budgets import Budgets
+from relayer.pipeline.crew import AGAIN_S, POOR_RECHECK_S, Crew
 from relayer.pipeline.follower import sources_on
 from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.nonces import Mined, SignerLane
@@ -59,12 +60,10 @@ from relayer.store import (
 )
 
 WAIT_AFTER_FAILURE_S = 15.0
-POOR_RECHECK_S = 30.0
 DEAR_RECHECK_S = 15.0
 UNSIMULATED_RECHECK_S = 5.0
 AT_ONCE_S = 0.0
 LOOK_AGAIN_S = 2.0
-AGAIN_S = 2.0
 TRANSACTIONS_PER_TICK = 8
 HEAD_MAY_LAG = 64
 """Blocks that a receipt may be ahead of the newest header we have read."""
@@ -88,12 +87,15 @@ class Submitter:
         now: Callable[[], Timestamp],
         rng: random.Random,
         dry_run: bool,
+        lacks_signers: bool = False,
     ) -> None:
+        """`lacks_signers`: some that are configured could not be opened yet."""
         self._chain = chain
         self._adapters = adapters
         self._signers = signers
         self._store = store
         self._lease = lease
+        self._crew = Crew(chain, signers, metrics, lacks_signers=lacks_signers)
         self._budgets = Budgets(chain.chain_id, policy, store, now)
         self._metrics = metrics
         self._inbox = inbox
@@ -130,7 +132,7 @@ class Submitter:
             self._loaded = True
         await self._look_after_signers()
         await self._send_ready()
-        return len(self._inbox) > 0 and self._freest() is not None
+        return len(self._inbox) > 0 and self._crew.freest() is not None
 
     async def _look_after_signers(self) -> None:
         """Settle what was mined and replace what is stuck: with each new head, or now and then."""
@@ -149,11 +151,11 @@ class Submitter:
     # --- sending -----------------------------------------------------------------------------
 
     async def _send_ready(self) -> None:
-        signer = self._freest()
         if not len(self._inbox):
             return
+        signer = self._crew.freest()
         if signer is None:
-            no_key = self._no_key()
+            no_key = self._crew.no_key()
             if no_key is not None:
                 await self._wait(self._inbox.take(len(self._inbox)), no_key)
             return
@@ -192,13 +194,6 @@ class Submitter:
             for item in pack.items:
                 unsent.pop(item.record.id, None)
 
-    def _freest(self) -> SignerLane | None:
-        return max(
-            (signer for signer in self._signers if signer.room() > 0),
-            key=lambda signer: signer.room(),
-            default=None,
-        )
-
     async def _send(self, pack: Pack, fees: FeeQuote, price: Wei) -> None:
         data_fee = await self._data_fee(pack.items)
         admission = await self._budgets.admit(
@@ -210,17 +205,19 @@ class Submitter:
         if not items:
             return
         worst_cost = pack.gas * fees.max_fee + data_fee + sum(item.call.value for item in items)
-        refusals: dict[Address, SigningRefused] = {}
-        while (signer := await self._signer_for(items, worst_cost, refusals)) is not None:
+        failed: dict[Address, RelayerError] = {}
+        while True:
+            signer = await self._crew.pick(worst_cost, failed)
+            if isinstance(signer, Wait):
+                await self._wait(items, signer)
+                return
             try:
                 await self._send_by(signer, Pack(items, pack.gas), fees, admission.charge)
                 return
-            except SignerUnavailable:
-                continue  # it has no room now, for as long as it is left alone
-            except SigningRefused as refusal:
-                refusals[signer.address] = refusal
-                if all(one.address in refusals for one in self._signers if one.has_key):
-                    await self._deny(items, refusal, fees, price)
+            except (SignerUnavailable, SigningRefused) as failure:
+                failed[signer.address] = failure
+                if self._crew.all_refuse(failed):
+                    await self._deny(items, failure, fees, price)
                     return
             except RpcRefused as veto:
                 await self._isolate(items, veto, fees, price)
@@ -249,7 +246,7 @@ class Submitter:
         self._log.info("transaction_sent", calls=len(items), gas=pack.gas, signer=signer.address)
 
     async def _deny(
-        self, items: Sequence[ReadyCall], refusal: SigningRefused, fees: FeeQuote, price: Wei
+        self, items: Sequence[ReadyCall], refusal: RelayerError, fees: FeeQuote, price: Wei
     ) -> None:
         """No signer may sign for these calls: hold the one that is meant, send the others."""
         if len(items) > 1:
@@ -292,33 +289,6 @@ class Submitter:
                 f"chains.{self._chain.name}.fees.data_fee_oracle {oracle} does not answer getL1Fee"
             )
         return Wei(int.from_bytes(answer.data, "big"))
-
-    async def _signer_for(
-        self, items: Sequence[ReadyCall], worst_cost: int, without: Collection[Address]
-    ) -> SignerLane | None:
-        """A signer with room and money; without one the messages wait with the reason."""
-        able = [one for one in self._signers if one.room() > 0 and one.address not in without]
-        if not able:
-            busy = Wait(Reason.PROVED, "every signer is busy", recheck_s=1.0)
-            await self._wait(items, self._no_key(without) or busy)
-            return None
-        for candidate in sorted(able, key=lambda one: -one.room()):
-            balance = await self._chain.balance(candidate.address)
-            self._metrics.balance(self._chain.name, candidate.address, balance)
-            if balance >= worst_cost + candidate.committed():
-                return candidate
-        detail = f"needs up to {worst_cost} wei; no signer of the lane has it"
-        await self._wait(items, Wait(Reason.INSUFFICIENT_BALANCE, detail, recheck_s=POOR_RECHECK_S))
-        return None
-
-    def _no_key(self, without: Collection[Address] = ()) -> Wait | None:
-        """Why ready messages wait when no key of the lane can be used; None when one can."""
-        keys = [one for one in self._signers if one.has_key and one.address not in without]
-        if any(not one.trouble for one in keys):
-            return None  # there is a signer that is only busy
-        troubles = "; ".join(f"{one.address}: {one.trouble}" for one in keys)
-        detail = f"no signer of the lane can sign: {troubles or 'none could be opened yet'}"
-        return Wait(Reason.SOURCE_UNREACHABLE, detail[:300], recheck_s=AGAIN_S)
 
     # --- failures before sending -------------------------------------------------------------
 

@@ -215,13 +215,14 @@ class LaneWorld:
             now=self.clock,  # type: ignore[arg-type]
         )
 
-    def submitter_of(self, *signers: SignerLane) -> Submitter:
+    def submitter_of(self, *signers: SignerLane, lacks_signers: bool = False) -> Submitter:
         return Submitter(
             **self._shared,
             signers=signers,
             inbox=self.inbox,
             rng=random.Random(1),
             dry_run=False,
+            lacks_signers=lacks_signers,
         )
 
     async def ready(self, leases: Leases, *numbers: int, size: int = 32) -> None:

@@ -158,6 +158,29 @@ async def test_another_signer_of_the_lane_may(
     assert body_of_raw(second.attempts[0].raw).to == INBOX
 
 
+async def test_nothing_is_held_while_a_signer_that_may_is_not_there(
+    world: LaneWorld, leases: Leases, sea: Sea, gcp: GcpKms, kms: KmsSigner, clock: Clock
+) -> None:
+    """One forbids, the other is down or not open yet: the message waits for it, and then goes."""
+    stray(world, 1, 2)
+    forbids = world.signer_lane(guarded(SIGNER, INBOX))
+    world.submitter = world.submitter_of(forbids, lacks_signers=True)
+    await world.send(leases, 1)
+    gcp.refusal = 503, "out of order"
+    world.submitter = world.submitter_of(forbids, world.signer_lane(kms))
+    await world.send(leases, 2)
+    for number in (1, 2):
+        record = await world.record(number)
+        assert (record.status, record.reason) == (Status.WAITING, Reason.SOURCE_UNREACHABLE)
+        assert f"{SIGNER.address}: calls 0x" in record.detail
+    gcp.refusal = None
+    clock.time += 60
+    await world.prover.tick()
+    await world.submitter.tick()
+    for number in (1, 2):
+        assert (await world.record(number)).status is Status.SUBMITTED
+
+
 # --- keys that fail --------------------------------------------------------------------------
 
 
@@ -207,11 +230,11 @@ async def test_without_any_key_messages_wait_with_the_reason(
 
 async def test_without_any_open_signer_messages_say_so(world: LaneWorld, leases: Leases) -> None:
     """A lane whose only key service was down at the start knows why nothing goes."""
-    world.submitter = world.submitter_of()
+    world.submitter = world.submitter_of(lacks_signers=True)
     await world.send(leases, 1)
     record = await world.record(1)
     assert (record.status, record.reason) == (Status.WAITING, Reason.SOURCE_UNREACHABLE)
-    assert "none could be opened yet" in record.detail
+    assert "others could not be opened yet" in record.detail
 
 
 async def test_what_was_sent_is_sent_again_as_it_was(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-import structlog
 import yaml
 from click.testing import CliRunner, Result
 
@@ -37,6 +35,8 @@ from relayer.message import Address, BridgeName, Gate, Reason, Timestamp
 from relayer.settings import load_settings
 from tests.unit.sample_records import id_of, tx_of
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 SECRET_URL = "https://rpc.example/v2/0123456789abcdef0123"
 
 CONFIG: dict[str, Any] = {
@@ -45,17 +45,6 @@ CONFIG: dict[str, Any] = {
         "two": {"id": 2, "endpoints": [{"url": "http://127.0.0.1:1"}]},
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """Commands set up logging; put the process's own back."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -79,7 +68,7 @@ def test_every_promised_command_is_there() -> None:
     """The list of commands is a contract."""
     promised = (
         "run demo check-config list show retry hold release drop backfill prove routes"
-        " protocols schema version health"
+        " protocols schema version health keys"
     )
     assert set(promised.split()) == set(main.commands)
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 import yaml
 from click.testing import CliRunner, Result
 from eth_account import Account
@@ -18,20 +15,11 @@ from eth_account import Account
 from relayer.chains.signers import LocalSigner
 from relayer.cli import main
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 KEY = "4b" * 32
 ADDRESS = LocalSigner(bytes.fromhex(KEY)).address
 OTHER = "0x" + "12" * 20
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """Commands set up logging; put the process's own back."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def keys(*arguments: str, env: dict[str, str | None] | None = None) -> Result:

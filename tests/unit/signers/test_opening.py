@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -54,9 +55,9 @@ async def opened(stack: AsyncExitStack, opener: Opener) -> Signer:
     return signer
 
 
-def key_file(tmp_path: Path) -> dict[str, Any]:
+def key_file(tmp_path: Path, secret: bytes = SECRET) -> dict[str, Any]:
     path = tmp_path / "key"
-    path.write_text(SECRET.hex())
+    path.write_text(secret.hex())
     return {"key_file": str(path)}
 
 
@@ -197,6 +198,30 @@ async def test_what_is_secret_is_told_by_nothing(
     text = " ".join([*told, str(logs)])
     for secret in ("planted", SECRET.hex(), CREDENTIALS["AWS_SECRET_ACCESS_KEY"]):
         assert secret not in text
+
+
+@pytest.mark.parametrize(
+    ("section", "module", "extra"),
+    [
+        ({"aws_kms": {"key_id": "a"}}, "botocore.session", "aws"),
+        ({"gcp_kms": {"key_version": NAME}}, "google.auth.transport.requests", "gcp"),
+    ],
+)
+async def test_a_missing_library_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    section: dict[str, Any],
+    module: str,
+    extra: str,
+) -> None:
+    """Offline and online alike, with the extra that brings it."""
+    monkeypatch.setitem(sys.modules, module, None)
+    opener = opener_of(tmp_path, section)
+    words = rf"^chains\.sea\.signers\[0\]: .*install the extra `{extra}`"
+    with pytest.raises(ConfigInvalid, match=words):
+        opener.known_address()
+    with pytest.raises(ConfigInvalid, match=words):
+        await opener.open()
 
 
 @pytest.mark.parametrize(

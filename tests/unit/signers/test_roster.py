@@ -17,14 +17,8 @@ from tests.keepers.gcp import GcpKms
 from tests.unit.signers.conftest import SECRET
 from tests.unit.signers.test_opening import ENVIRON, configuration, gcp_of, key_file
 
-GCP_SECRET = b"\x0c" * 32
-LOCAL, REMOTE = LocalSigner(SECRET).address, LocalSigner(GCP_SECRET).address
-
-
-@pytest.fixture
-async def gcp() -> AsyncIterator[GcpKms]:
-    async with GcpKms(GCP_SECRET).running() as server:
-        yield server
+OWN = b"\x0c" * 32
+LOCAL, REMOTE = LocalSigner(OWN).address, LocalSigner(SECRET).address
 
 
 @pytest.fixture
@@ -34,7 +28,7 @@ async def joined() -> list[Address]:
 
 @pytest.fixture
 async def roster(tmp_path: Path, gcp: GcpKms, joined: list[Address]) -> AsyncIterator[Roster]:
-    settings = configuration(tmp_path, key_file(tmp_path), gcp_of(gcp))
+    settings = configuration(tmp_path, key_file(tmp_path, OWN), gcp_of(gcp))
     made = Roster("sea", openers_of(settings, "sea", ENVIRON), joined.append)
     yield made
     await made.aclose()
