@@ -259,13 +259,36 @@ async def test_a_stuck_transaction_of_a_failing_key_is_sent_again(
     await world.send(leases, 1)
     (sent,) = sea.taken.values()
     gcp.refusal = 503, "out of order"
+    asked = len(gcp.tokens)
     for _ in range(2):
         sea.taken.clear()
         sea.head += 100
         await world.submitter.tick()
         assert list(sea.taken.values()) == [sent]
+    assert len(gcp.tokens) == asked + 1, "a key that is left alone is not asked"
     gcp.refusal = None
     clock.time += 60
     sea.head += 100
     await world.submitter.tick()
     assert [nonce_of(raw) for raw in sea.taken.values()] == [0, 0]
+
+
+async def test_a_gap_of_a_failing_key_fails_no_turn(
+    world: LaneWorld, leases: Leases, sea: Sea, gcp: GcpKms, kms: KmsSigner, clock: Clock
+) -> None:
+    """The empty transfer cannot be signed; what is in flight is looked after, and it is later."""
+    world.submitter = world.submitter_of(world.signer_lane(kms))
+    sea.mined = 1  # one wrong answer, so that nonce 0 is left out
+    await world.send(leases, 1)
+    sea.mined = 0
+    gcp.refusal = 503, "out of order"
+    for _ in range(6):
+        sea.head += 1
+        await world.submitter.tick()
+    assert [nonce_of(raw) for raw in sea.taken.values()] == [1]
+    assert errors(world, kms.address, "signer_unavailable") == 1
+    gcp.refusal = None
+    clock.time += 60
+    sea.head += 1
+    await world.submitter.tick()
+    assert [nonce_of(raw) for raw in sea.taken.values()] == [1, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -240,6 +241,19 @@ async def test_gcp_token_service_down(gcp: GcpKms, open_gcp: Callable[..., Any])
     with pytest.raises(SignerUnavailable, match="no access token") as caught:
         await open_gcp(gcp.url, credentials=lambda: credentials)
     assert account["private_key"][40:80] not in str(caught.value)
+    assert gcp.tokens == []
+
+
+async def test_gcp_token_that_does_not_come(gcp: GcpKms, open_gcp: Callable[..., Any]) -> None:
+    """Credentials may ask a network that swallows everything: bounded like the rest."""
+    slow = threading.Event()
+    started = time.monotonic()
+    try:
+        with pytest.raises(SignerUnavailable, match=r"within 0\.3 s"):
+            await open_gcp(gcp.url, timeout_s=0.3, credentials=lambda: slow.wait(30))
+    finally:
+        slow.set()
+    assert time.monotonic() - started < 3
     assert gcp.tokens == []
 
 

@@ -155,6 +155,20 @@ async def test_a_high_s_is_refused(web3signer: Web3SignerServer) -> None:
     await signer.aclose()
 
 
+async def test_a_padded_signature_is_refused(web3signer: Web3SignerServer) -> None:
+    """Chains refuse numbers with zeros before them, so we do."""
+
+    def pad_parity(raw: bytes) -> str:
+        *fields, parity, r, s = rlp.decode(raw[1:])
+        return "0x02" + rlp.encode([*fields, b"\x00" + parity, r, s]).hex()
+
+    signer = await opened(web3signer)
+    web3signer.bend = pad_parity
+    with pytest.raises(SignerUnavailable, match="another encoding"):
+        await signer.sign(EIP1559)
+    await signer.aclose()
+
+
 @settings(max_examples=150, deadline=None)
 @given(ENVELOPES, st.data())
 async def test_no_changed_byte_gets_through(envelope: Envelope, drawn: st.DataObject) -> None:
