@@ -156,7 +156,7 @@ async def run(settings: Settings, *, on_ready: Callable[[], None] | None = None)
 
 async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | None) -> None:
     async with _rosters(parts) as rosters:
-        await _serve_with(parts, rosters, owner, on_ready)
+        await _serve_with(parts, rosters, owner=owner, on_ready=on_ready)
 
 
 @contextlib.asynccontextmanager
@@ -166,7 +166,7 @@ async def _rosters(parts: Parts) -> AsyncIterator[Mapping[str, Roster]]:
         name: Roster(
             name,
             openers_of(parts.settings, name, os.environ),
-            partial(parts.metrics.declare_signer, name),
+            on_open=partial(parts.metrics.declare_signer, name),
         )
         for name, chain in parts.settings.chains.items()
         if chain.signers
@@ -181,6 +181,7 @@ async def _rosters(parts: Parts) -> AsyncIterator[Mapping[str, Roster]]:
 async def _serve_with(
     parts: Parts,
     rosters: Mapping[str, Roster],
+    *,
     owner: str,
     on_ready: Callable[[], None] | None,
 ) -> None:

@@ -25,8 +25,8 @@ class Crew:
         self,
         chain: ChainClient,
         signers: Sequence[SignerLane],
-        metrics: Metrics,
         *,
+        metrics: Metrics,
         lacks_signers: bool,
     ) -> None:
         """`lacks_signers`: some that are configured could not be opened yet."""

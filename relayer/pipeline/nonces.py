@@ -65,7 +65,9 @@ class SignerLane:
         what is in flight is sent again as it is, and settled."""
         self.address = address
         self._chain = chain
-        self._key = None if signer is None else SigningKey(chain.name, signer, metrics, now)
+        self._key = (
+            None if signer is None else SigningKey(chain.name, signer, metrics=metrics, now=now)
+        )
         self._store = store
         self._lease = lease
         self._metrics = metrics

@@ -20,7 +20,7 @@ class Roster:
     """Opens a lane's signers; an `Agent` as long as some are missing."""
 
     def __init__(
-        self, chain: str, openers: Sequence[Opener], on_open: Callable[[Address], None]
+        self, chain: str, openers: Sequence[Opener], *, on_open: Callable[[Address], None]
     ) -> None:
         self.signers: tuple[Signer, ...] = ()
         self._missing = list(openers)

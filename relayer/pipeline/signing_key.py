@@ -21,7 +21,7 @@ class SigningKey:
     """The circuit around one signer: a failing one delays its lane once in a cool-down."""
 
     def __init__(
-        self, chain: str, signer: Signer, metrics: Metrics, now: Callable[[], Timestamp]
+        self, chain: str, signer: Signer, *, metrics: Metrics, now: Callable[[], Timestamp]
     ) -> None:
         self._chain = chain
         self._signer = signer

@@ -95,7 +95,7 @@ class Submitter:
         self._signers = signers
         self._store = store
         self._lease = lease
-        self._crew = Crew(chain, signers, metrics, lacks_signers=lacks_signers)
+        self._crew = Crew(chain, signers, metrics=metrics, lacks_signers=lacks_signers)
         self._budgets = Budgets(chain.chain_id, policy, store, now)
         self._metrics = metrics
         self._inbox = inbox

@@ -47,7 +47,9 @@ class KeeperClient:
         """One request; `SignerUnavailable` without an answer of at most `most_bytes` in time."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, text = await self._fetch(method, path, most_bytes, body, headers)
+                status, text = await self._fetch(
+                    method, path, most_bytes=most_bytes, body=body, headers=headers
+                )
         except TimeoutError:
             raise self.trouble(f"no answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -68,6 +70,7 @@ class KeeperClient:
         self,
         method: str,
         path: str,
+        *,
         most_bytes: int,
         body: object,
         headers: Mapping[str, str] | None,

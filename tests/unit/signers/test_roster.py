@@ -29,7 +29,7 @@ async def joined() -> list[Address]:
 @pytest.fixture
 async def roster(tmp_path: Path, gcp: GcpKms, joined: list[Address]) -> AsyncIterator[Roster]:
     settings = configuration(tmp_path, key_file(tmp_path, OWN), gcp_of(gcp))
-    made = Roster("sea", openers_of(settings, "sea", ENVIRON), joined.append)
+    made = Roster("sea", openers_of(settings, "sea", ENVIRON), on_open=joined.append)
     yield made
     await made.aclose()
 
