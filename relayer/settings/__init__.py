@@ -15,7 +15,7 @@ from relayer.settings.chain import (
 from relayer.settings.explaining import Problem, parse_section, problems_in
 from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
 from relayer.settings.reading import load_settings
-from relayer.settings.service import HttpSettings, LogSettings, RedisSettings
+from relayer.settings.service import HttpSettings, LogSettings, RedisSettings, TraceSettings
 from relayer.settings.values import AddressText, Name, Section
 from relayer.settings.whole import Settings, json_schema
 
@@ -38,6 +38,7 @@ __all__ = [
     "Section",
     "Settings",
     "SignerSettings",
+    "TraceSettings",
     "body_pattern",
     "json_schema",
     "load_settings",

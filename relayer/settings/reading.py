@@ -87,9 +87,9 @@ def _read_secret_files(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _places_of_secrets(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The path and section of `redis` and of every endpoint that is a mapping at all."""
+    """The path and section of `redis`, `traces` and every endpoint that is a mapping at all."""
     chains = raw.get("chains")
-    places: list[tuple[str, Any]] = [("redis", raw.get("redis"))]
+    places: list[tuple[str, Any]] = [(name, raw.get(name)) for name in ("redis", "traces")]
     for name, chain in chains.items() if isinstance(chains, dict) else ():
         endpoints = chain.get("endpoints") if isinstance(chain, dict) else None
         for i, endpoint in enumerate(endpoints if isinstance(endpoints, list) else ()):
