@@ -17,6 +17,7 @@ from relayer.chains.transactions import AccessList
 from relayer.errors import CallReverted, EndpointDown, RelayerError, Transient
 from relayer.message import Address, Gas, Reason, Wei
 from relayer.pipeline.inbox import ReadyCall
+from relayer.pipeline.suspects import Suspects
 
 CALL_OVERHEAD_GAS = 12_000
 """Multicall3's own cost per call (loop, memory, cold account), rounded up."""
@@ -44,6 +45,8 @@ class Failed:
     error: RelayerError | None = None
     reason: Reason = Reason.GAS_CAP_EXCEEDED
     detail: str = ""
+    dead: bool = False
+    """Trying again cannot help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,9 @@ def _united_access(items: Sequence[ReadyCall]) -> AccessList:
 class Packer:
     """Simulation and packing for one lane; remembers the cheapest call seen as a sound floor."""
 
-    def __init__(self, chain: ChainClient) -> None:
+    def __init__(self, chain: ChainClient, suspects: Suspects) -> None:
         self._chain = chain
+        self._suspects = suspects
         self._lane = chain.settings.lane
         self._cheapest: Gas | None = None
 
@@ -108,8 +112,10 @@ class Packer:
         return packs, failed
 
     def _may_share(self, item: ReadyCall) -> bool:
-        has_multicall = self._chain.settings.multicall is not None
-        return has_multicall and item.call.shareable and not item.record.alone
+        call = item.call
+        if self._chain.settings.multicall is None or not call.shareable or call.sender is not None:
+            return False
+        return not item.record.alone and not self._suspects.has(item.record)
 
     def _groups(self, items: Sequence[ReadyCall]) -> list[list[ReadyCall]]:
         """Bounded by count, bytes and the gas that the cheapest call seen lets us expect."""
@@ -160,7 +166,10 @@ class Packer:
         cap = self._lane.gas_cap
         bodies = [body_of(self._chain, [item], lenient=False) for item in items]
         answers = await self._chain.batch(
-            [("eth_estimateGas", [_request(body, sender, cap)]) for body in bodies]
+            [
+                ("eth_estimateGas", [_request(body, item.call.sender or sender, cap)])
+                for item, body in zip(items, bodies, strict=True)
+            ]
         )
         good: list[tuple[ReadyCall, Gas]] = []
         failed: list[Failed] = []
@@ -207,7 +216,7 @@ class Packer:
 def _too_large(item: ReadyCall, most: int) -> Failed:
     """No node takes it; sent, it would hold its nonce up until an empty transfer replaced it."""
     detail = f"a call of {len(item.call.data)} bytes, lane.max_tx_bytes is {most}"
-    return Failed(item, reason=Reason.UNDELIVERABLE, detail=detail)
+    return Failed(item, reason=Reason.UNDELIVERABLE, detail=detail, dead=True)
 
 
 def _request(body: Body, sender: Address, gas: int) -> dict[str, Any]:
