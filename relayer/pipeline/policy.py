@@ -75,6 +75,15 @@ class Policy:
                 return _affordable(name, rule, record=record, offer=offer)
         return None
 
+    def weighs(self, record: Record) -> bool:
+        """Whether what the message's delivery costs decides if it is sent."""
+        found = self._fee_rule(record)
+        if found is None:
+            return False
+        rule = found[1]
+        has_limit = rule.max_per_message is not None or bool(self.budgets(record))
+        return rule.kind in ("quote_fraction", "profit") or has_limit
+
     def budgets(self, record: Record) -> tuple[Budget, ...]:
         """The daily budgets that the message's delivery is taken out of."""
         found = self._fee_rule(record)

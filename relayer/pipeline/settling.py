@@ -115,7 +115,7 @@ class Settler:
         carried = carried_by(receipt, chain, self._sources)
         steps = {call.message_id for call in intent.calls if not call.final}
         good = carried.delivered | (carried.moved & steps)
-        costs = cost_of(receipt, chain, [one.route for one in records])
+        costs = cost_of(receipt, chain, intent, records)
         in_company = len(intent.calls) > 1
         return Settlement(
             Reason.NEW,

@@ -93,7 +93,7 @@ class Submitter:
             suspects=suspects,
             now=now,
         )
-        self._packer = Packer(chain, suspects)
+        self._packer = Packer(chain, suspects, policy.weighs)
         self._loaded = False
         self._looked: tuple[BlockHash, float] | None = None
         self._log = structlog.get_logger("relayer").bind(agent=self.name)
@@ -198,12 +198,10 @@ class Submitter:
 
     async def _send(self, pack: Pack, fees: FeeQuote, price: Wei) -> None:
         data_fee = await self._data_fee(pack.items)
-        admission = await self._budgets.admit(
-            pack.items, pack.gas, Wei(pack.gas * price + data_fee)
-        )
+        admission = await self._budgets.admit(pack, price, data_fee)
         for item, wait in admission.waits:
             await self._wait([item], wait)
-        items = admission.items
+        pack, items = admission.pack, admission.pack.items
         if not items:
             return
         body = body_of(self._chain, items, lenient=True)
@@ -211,8 +209,8 @@ class Submitter:
         if signer is None:
             return
         calls = [
-            IntentCall(item.record.id, item.call.what, item.call.final, item.call.income)
-            for item in items
+            IntentCall(item.record.id, item.call.what, item.call.final, item.call.income, gas)
+            for item, gas in zip(items, pack.shares, strict=True)
         ]
         try:
             refused = await signer.send(body, pack.gas, calls, fees, charge=admission.charge)
