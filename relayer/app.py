@@ -25,6 +25,7 @@ from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, T
 from relayer.ops.http import Health, Readiness, serve
 from relayer.ops.metrics import Metrics
 from relayer.ops.pulse import ask_store
+from relayer.ops.traces import Traces
 from relayer.ops.views import Finding
 from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
@@ -110,6 +111,7 @@ async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Pa
             rng=random.Random(),  # noqa: S311 - jitter, not a secret
             dry_run=settings.dry_run,
             on_facts=partial(_wake_lanes, bells),
+            traces=_traces(settings, stack),
         )
         yield Parts(settings, store, chains, engine, bells, metrics)
 
@@ -122,6 +124,15 @@ def _adapters(settings: Settings, context: Context) -> dict[BridgeName, Adapter]
         chosen = parse_section(plugin.settings, fields, f"bridges.{name}")
         adapters[BridgeName(name)] = plugin.build(BridgeName(name), chosen, context)
     return adapters
+
+
+def _traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces | None:
+    if settings.traces is None:
+        return None
+    url = settings.traces.url.get_secret_value()
+    traces = Traces(url, sample=settings.traces.sample, version=__version__)
+    stack.push_async_callback(traces.aclose)
+    return traces
 
 
 def _wake_lanes(bells: Mapping[ChainId, ChainBells], facts: Sequence[Fact]) -> None:

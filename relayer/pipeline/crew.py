@@ -44,13 +44,20 @@ class Crew:
         )
 
     async def pick(
-        self, worst_cost: int, failed: Mapping[Address, RelayerError]
+        self,
+        worst_cost: int,
+        failed: Mapping[Address, RelayerError],
+        *,
+        sender: Address | None,
     ) -> SignerLane | Wait:
-        """A signer with room and money that has not failed yet, else what to wait for."""
-        able = [one for one in self._signers if one.room() > 0 and one.address not in failed]
+        """A signer with room and money that has not failed yet, else what to wait for.
+
+        Only `sender`, where the call must come from it.
+        """
+        able = [one for one in self._keys(sender) if one.room() > 0 and one.address not in failed]
         if not able:
             busy = Wait(Reason.PROVED, "every signer is busy", recheck_s=BUSY_RECHECK_S)
-            return self.no_key(failed) or busy
+            return self.no_key(failed, sender) or busy
         for candidate in sorted(able, key=lambda one: -one.room()):
             balance = await self._chain.balance(candidate.address)
             self._metrics.balance(self._chain.name, candidate.address, balance)
@@ -59,12 +66,15 @@ class Crew:
         detail = f"needs up to {worst_cost} wei; no signer of the lane has it"
         return Wait(Reason.INSUFFICIENT_BALANCE, detail, recheck_s=POOR_RECHECK_S)
 
-    def no_key(self, failed: Mapping[Address, RelayerError] = NOTHING_FAILED) -> Wait | None:
+    def no_key(
+        self,
+        failed: Mapping[Address, RelayerError] = NOTHING_FAILED,
+        sender: Address | None = None,
+    ) -> Wait | None:
         """Why ready messages wait when no key of the lane can be used; None when one can."""
         troubles = {
             one.address: one.trouble or str(failed.get(one.address, ""))
-            for one in self._signers
-            if one.has_key
+            for one in self._keys(sender)
         }
         if not all(troubles.values()):
             return None  # there is a signer that is only busy
@@ -74,8 +84,14 @@ class Crew:
         detail = f"no signer of the lane can sign: {'; '.join(causes)}"
         return Wait(Reason.SOURCE_UNREACHABLE, detail[:300], recheck_s=AGAIN_S)
 
-    def all_refuse(self, failed: Mapping[Address, RelayerError]) -> bool:
-        """Whether no signer may sign; one that is not open yet might."""
-        keys = [one.address for one in self._signers if one.has_key]
-        refuse = [isinstance(failed.get(address), SigningRefused) for address in keys]
-        return all(refuse) and not self._lacks_signers
+    def all_refuse(
+        self, failed: Mapping[Address, RelayerError], sender: Address | None = None
+    ) -> bool:
+        """Whether nobody may sign, or `sender` may not; a signer not open yet might."""
+        keys = self._keys(sender)
+        refuse = [isinstance(failed.get(one.address), SigningRefused) for one in keys]
+        return all(refuse) and (sender is not None or not self._lacks_signers)
+
+    def _keys(self, sender: Address | None) -> list[SignerLane]:
+        """Those that can sign at all, and may make the call."""
+        return [one for one in self._signers if one.has_key and sender in (None, one.address)]

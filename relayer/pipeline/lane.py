@@ -13,6 +13,7 @@ from relayer.chains import ChainClient
 from relayer.chains.signers import Signer
 from relayer.message import Address, BridgeName, Fact, Timestamp
 from relayer.ops.metrics import Metrics
+from relayer.ops.traces import Traces
 from relayer.pipeline.auditor import Auditor
 from relayer.pipeline.follower import Follower
 from relayer.pipeline.forest import Forest
@@ -42,6 +43,7 @@ class Engine:
     rng: random.Random
     dry_run: bool
     on_facts: Callable[[Sequence[Fact]], None]
+    traces: Traces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ def make_follower(engine: Engine, chain: ChainClient, lease: Lease) -> Follower:
         lease=lease,
         metrics=engine.metrics,
         on_facts=engine.on_facts,
+        traces=engine.traces,
         now=engine.now,
     )
 

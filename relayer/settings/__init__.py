@@ -14,7 +14,7 @@ from relayer.settings.chain import (
 from relayer.settings.explaining import Problem, parse_section, problems_in
 from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
 from relayer.settings.reading import load_settings
-from relayer.settings.service import HttpSettings, LogSettings, RedisSettings
+from relayer.settings.service import HttpSettings, LogSettings, RedisSettings, TraceSettings
 from relayer.settings.signing import (
     KINDS,
     AllowedTarget,
@@ -50,6 +50,7 @@ __all__ = [
     "Section",
     "Settings",
     "SignerSettings",
+    "TraceSettings",
     "Web3SignerSettings",
     "body_pattern",
     "is_loopback",

@@ -74,6 +74,8 @@ class LaneSettings(Section):
     claim: int = Field(default=200, ge=1, le=10_000)
     gas_cap: int = Field(default=2_000_000, ge=21_000, le=MOST)
     max_attempts: int = Field(default=40, ge=1, le=1_000_000)
+    max_wasted: int = Field(default=3, ge=1, le=1000)
+    """Transactions that one message may waste on chain before it is a dead letter."""
     gas_margin_percent: int = Field(default=15, ge=0, le=1000)
 
 

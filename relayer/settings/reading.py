@@ -87,9 +87,9 @@ def _read_secret_files(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _places_of_secrets(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The path and section of `redis`, and of every endpoint and web3signer that is a mapping."""
+    """The path and section of `redis`, `traces`, and every endpoint and web3signer there is."""
     chains = raw.get("chains")
-    places: list[tuple[str, Any]] = [("redis", raw.get("redis"))]
+    places: list[tuple[str, Any]] = [(name, raw.get(name)) for name in ("redis", "traces")]
     for name, chain in chains.items() if isinstance(chains, dict) else ():
         places += _items(chain, f"chains.{name}", "endpoints")
         for at, signer in _items(chain, f"chains.{name}", "signers"):

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from relayer.settings.chain import ChainSettings
 from relayer.settings.policy import PolicySettings
-from relayer.settings.service import HttpSettings, LogSettings, RedisSettings
+from relayer.settings.service import HttpSettings, LogSettings, RedisSettings, TraceSettings
 from relayer.settings.values import Name, Section
 
 
@@ -30,6 +30,7 @@ class Settings(Section):
     redis: RedisSettings = RedisSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
+    traces: TraceSettings | None = None
     chains: dict[Name, ChainSettings] = Field(min_length=1)
     bridges: dict[Name, RawBridge] = Field(default={})
     """Raw sections; each is validated by the settings model of its protocol (`parse_section`)."""

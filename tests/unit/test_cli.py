@@ -37,6 +37,7 @@ from tests.unit.sample_records import id_of, tx_of
 
 pytestmark = pytest.mark.usefixtures("own_logging")
 
+CONFIGS = Path(__file__).parents[2] / "config"
 SECRET_URL = "https://rpc.example/v2/0123456789abcdef0123"
 
 CONFIG: dict[str, Any] = {
@@ -453,13 +454,34 @@ def test_message_commands_all_take_ids_or_filters() -> None:
         assert required or command.name == "list"
 
 
-def test_the_shipped_mainnet_configuration_is_well() -> None:
+def shipped(name: str, *command: str) -> Result:
+    """What a command says of a configuration that we ship."""
+    return call("--json", *command, "--config", str(CONFIGS / name))
+
+
+@pytest.mark.parametrize("name", sorted(one.name for one in CONFIGS.glob("mainnet-*.yaml")))
+def test_every_shipped_mainnet_configuration_is_well(name: str) -> None:
     """Every shipped address, domain and option is accepted, and all chains are connected."""
-    path = str(Path(__file__).parents[2] / "config" / "mainnet-hyperlane.yaml")
-    result = call("--json", "check-config", "--config", path)
+    result = shipped(name, "check-config")
     assert result.exit_code == 0, result.output
-    listed = json.loads(call("--json", "routes", "--config", path).stdout)["routes"]
+
+
+def test_the_shipped_hyperlane_configuration_joins_all_its_chains() -> None:
+    """Five chains, every route between them."""
+    listed = json.loads(shipped("mainnet-hyperlane.yaml", "routes").stdout)["routes"]
     assert len(listed) == 5 * 4
     assert {"route": "hyperlane:8453>10", "protocol": "hyperlane"}.items() <= next(
         row for row in listed if (row["origin"], row["destination"]) == ("base", "optimism")
     ).items()
+
+
+def test_the_shipped_rollups_configuration_has_all_their_routes() -> None:
+    """Withdrawals of three rollups, and both directions of the fourth."""
+    listed = json.loads(shipped("mainnet-rollups.yaml", "routes").stdout)["routes"]
+    assert {row["route"] for row in listed} == {
+        "arbitrum-one:42161>1",
+        "arbitrum-nova:42170>1",
+        "scroll:534352>1",
+        "linea:59144>1",
+        "linea:1>59144",
+    }
