@@ -33,7 +33,7 @@ class Crew:
         self._chain = chain
         self._signers = signers
         self._metrics = metrics
-        self._lacks_signers = lacks_signers
+        self.lacks_signers = lacks_signers
 
     def freest(self) -> SignerLane | None:
         """The one with most room for transactions, None when none has any."""
@@ -79,8 +79,10 @@ class Crew:
         if not all(troubles.values()):
             return None  # there is a signer that is only busy
         causes = [f"{address}: {trouble}" for address, trouble in troubles.items()]
-        if self._lacks_signers:
+        if self.lacks_signers:
             causes.append("others could not be opened yet")
+        if not troubles and sender is not None:
+            causes.append(f"{sender}, who must send it, is none of them")
         detail = f"no signer of the lane can sign: {'; '.join(causes)}"
         return Wait(Reason.SOURCE_UNREACHABLE, detail[:300], recheck_s=AGAIN_S)
 
@@ -90,7 +92,7 @@ class Crew:
         """Whether nobody may sign, or `sender` may not; a signer not open yet might."""
         keys = self._keys(sender)
         refuse = [isinstance(failed.get(one.address), SigningRefused) for one in keys]
-        return all(refuse) and (sender is not None or not self._lacks_signers)
+        return all(refuse) and (sender is not None or not self.lacks_signers)
 
     def _keys(self, sender: Address | None) -> list[SignerLane]:
         """Those that can sign at all, and may make the call."""

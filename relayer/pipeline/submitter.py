@@ -179,11 +179,16 @@ class Submitter:
             raise
 
     async def _without_strangers(self, items: Sequence[ReadyCall]) -> list[ReadyCall]:
-        """Hold what only an account that is no signer of ours could deliver."""
+        """Hold what only an account that is no signer of ours could deliver; it waits while one
+        that is not open yet may be the one."""
         own = {None, *(signer.address for signer in self._signers)}
         for item in items:
             if item.call.sender not in own:
                 detail = f"only {item.call.sender} may deliver it, which is no signer of this lane"
+                if self._crew.lacks_signers:
+                    wait = Wait(Reason.SOURCE_UNREACHABLE, f"{detail} so far", recheck_s=AGAIN_S)
+                    await self._wait([item], wait)
+                    continue
                 refuse = Refuse(Reason.UNSUPPORTED, detail)
                 await self._store.note_refused(self._lease, [(item.record.id, refuse, {})])
         return [item for item in items if item.call.sender in own]

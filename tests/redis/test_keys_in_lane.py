@@ -36,10 +36,12 @@ class Straying(Bridge):
     def __init__(self) -> None:
         super().__init__()
         self.strays: set[MessageId] = set()
+        self.senders: dict[MessageId, Address] = {}
 
     def call(self, record: Record, size: int = 32) -> Call:
         to = STRANGER if record.id in self.strays else INBOX
-        return Call(record.id, to, bytes.fromhex(record.id[2:]))
+        sender = self.senders.get(record.id)
+        return Call(record.id, to, bytes.fromhex(record.id[2:]), sender=sender)
 
 
 @pytest.fixture
@@ -235,6 +237,23 @@ async def test_without_any_open_signer_messages_say_so(world: LaneWorld, leases:
     record = await world.record(1)
     assert (record.status, record.reason) == (Status.WAITING, Reason.SOURCE_UNREACHABLE)
     assert "others could not be opened yet" in record.detail
+
+
+async def test_a_call_for_one_signer_waits_for_it(world: LaneWorld, leases: Leases) -> None:
+    """Not held while the one may still be opened, nor when it has lost its key; others go on."""
+    assert isinstance(world.bridge, Straying)
+    world.bridge.senders = {id_of(1): STRANGER, id_of(2): SIGNER.address}
+    other = world.signer_lane(LocalSigner(b"\x08" * 32))
+    world.submitter = world.submitter_of(other, world.signer_lane(None), lacks_signers=True)
+    await world.send(leases, 1, 2, 3)
+    for number, words in (
+        (1, f"only {STRANGER} may deliver it, which is no signer of this lane so far"),
+        (2, f"{SIGNER.address}, who must send it, is none of them"),
+    ):
+        record = await world.record(number)
+        assert (record.status, record.reason) == (Status.WAITING, Reason.SOURCE_UNREACHABLE)
+        assert words in record.detail
+    assert (await world.record(3)).status is Status.SUBMITTED
 
 
 async def test_what_was_sent_is_sent_again_as_it_was(
