@@ -94,8 +94,11 @@ class Target:
     @classmethod
     def parse(cls, text: str) -> Target:
         """Read the form that `str(target)` writes; ValueError when it is not that form."""
-        kind, _, name = text.partition(" ")
-        return cls(PauseKind(kind), name)
+        word, _, name = text.partition(" ")
+        kind = PauseKind(word)
+        if kind in (PauseKind.CHAIN, PauseKind.LANE):
+            name = str(int(name))
+        return cls(kind, name)
 
     @classmethod
     def chain(cls, chain: ChainId) -> Target:
@@ -153,7 +156,7 @@ def target_of(
     """
     match kind:
         case PauseKind.CHAIN | PauseKind.LANE:
-            return Target(kind, str(_chain_id(kind, text, chains)))
+            return Target(kind, str(chain_id_of(kind.value, text, chains)))
         case PauseKind.ROUTE:
             known = sorted(str(route) for route in routes)
             if text not in known:
@@ -165,13 +168,14 @@ def target_of(
             return Target(kind, text.lower())
 
 
-def _chain_id(kind: PauseKind, text: str, chains: Mapping[str, ChainId]) -> ChainId:
+def chain_id_of(field: str, text: str, chains: Mapping[str, ChainId]) -> ChainId:
+    """The configured chain of this name or id; `UnknownRecord` names those that there are."""
     if text in chains:
         return chains[text]
     found = next((one for one in chains.values() if str(one) == text), None)
     if found is None:
         known = _some(sorted(chains))
-        raise UnknownRecord(f"{kind}: {text[:80]!r} is no configured chain; known: {known}")
+        raise UnknownRecord(f"{field}: {text[:80]!r} is no configured chain; known: {known}")
     return found
 
 

@@ -9,7 +9,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from relayer.settings.chain import ChainSettings
 from relayer.settings.policy import PolicySettings
-from relayer.settings.service import HttpSettings, LogSettings, RedisSettings
+from relayer.settings.service import (
+    HttpSettings,
+    LogSettings,
+    OperatorSettings,
+    RedisSettings,
+)
 from relayer.settings.values import Name, Section
 
 
@@ -29,6 +34,8 @@ class Settings(Section):
     instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     redis: RedisSettings = RedisSettings()
     http: HttpSettings = HttpSettings()
+    operator: OperatorSettings | None = None
+    """None: there is no operator API."""
     log: LogSettings = LogSettings()
     chains: dict[Name, ChainSettings] = Field(min_length=1)
     bridges: dict[Name, RawBridge] = Field(default={})
