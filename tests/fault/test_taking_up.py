@@ -167,6 +167,8 @@ async def test_a_chain_and_a_bridge_are_added_under_load_and_nothing_is_lost(
     assert not [line for line in scene.log() if line["event"] == "tick_crashed"]
     (pause_s,) = [line["pause_s"] for line in scene.log() if line["event"] == "took_over"]
     assert pause_s < 5
+    code, told = await scene.call("doctor")
+    assert code == 0, [finding for finding in told["findings"] if not finding["ok"]]
     await scene.gone_again(whole)
 
 
