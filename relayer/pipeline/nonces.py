@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import rlp
 import structlog
 
+from relayer.acts import Target
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, bump, quote
 from relayer.chains.signers import Signer
@@ -21,6 +22,7 @@ from relayer.errors import RpcRefused, SignerUnavailable, SigningRefused, Transi
 from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, Wei
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.packing import INTRINSIC_GAS, Body
+from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.signing_key import SigningKey
 from relayer.store import Attempt, Charge, Intent, IntentCall, Lease, Settlement, Store
 
@@ -58,6 +60,7 @@ class SignerLane:
         signer: Signer | None,
         store: Store,
         lease: Lease,
+        pauses: PauseBoard,
         metrics: Metrics,
         now: Callable[[], Timestamp],
     ) -> None:
@@ -70,6 +73,7 @@ class SignerLane:
         )
         self._store = store
         self._lease = lease
+        self._pauses = pauses
         self._metrics = metrics
         self._now = now
         self._intents: dict[int, Intent] = {}
@@ -103,6 +107,8 @@ class SignerLane:
     def room(self) -> int:
         """Transactions that may be sent now."""
         if self._key is None or self._settle_until is not None or self.trouble:
+            return 0
+        if self._pauses.of(Target.signer(self.address)) is not None:
             return 0
         return max(0, self._chain.settings.lane.window - len(self._intents))
 

@@ -38,6 +38,7 @@ from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.judging import Judge
 from relayer.pipeline.nonces import SignerLane
 from relayer.pipeline.packing import Pack, Packer, body_of
+from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.settling import Settler
 from relayer.pipeline.suspects import Suspects
@@ -65,6 +66,7 @@ class Submitter:
         store: Store,
         lease: Lease,
         policy: Policy,
+        pauses: PauseBoard,
         metrics: Metrics,
         inbox: Inbox,
         now: Callable[[], Timestamp],
@@ -79,6 +81,7 @@ class Submitter:
         self._lease = lease
         self._crew = Crew(chain, signers, metrics=metrics, lacks_signers=lacks_signers)
         self._budgets = Budgets(chain.chain_id, policy, store, now)
+        self._pauses = pauses
         self._metrics = metrics
         self._inbox = inbox
         self._now = now
@@ -149,7 +152,25 @@ class Submitter:
 
     # --- sending -----------------------------------------------------------------------------
 
+    async def _put_off_paused(self) -> None:
+        """What was proved before it was paused goes back to waiting, and says why."""
+        own = [signer.address for signer in self._signers if signer.has_key]
+        nobody = self._pauses.signers_wait(own)
+        kept: list[ReadyCall] = []
+        waits: list[tuple[MessageId, Wait]] = []
+        for item in self._inbox.take(len(self._inbox)):
+            wait = self._pauses.wait_of(item.record) or nobody
+            if wait is None:
+                kept.append(item)
+            else:
+                waits.append((item.record.id, wait))
+        self._inbox.put(kept)
+        if waits:
+            await self._store.note_waits(self._lease, waits)
+
     async def _send_ready(self) -> None:
+        if self._pauses.all():
+            await self._put_off_paused()
         if not len(self._inbox):
             return
         signer = self._crew.freest()

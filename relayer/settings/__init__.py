@@ -12,9 +12,16 @@ from relayer.settings.chain import (
     LaneSettings,
 )
 from relayer.settings.explaining import Problem, parse_section, problems_in
+from relayer.settings.masking import masked, secrets_in
 from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
-from relayer.settings.reading import load_settings
-from relayer.settings.service import HttpSettings, LogSettings, RedisSettings, TraceSettings
+from relayer.settings.reading import load_settings, read_tokens
+from relayer.settings.service import (
+    HttpSettings,
+    LogSettings,
+    OperatorSettings,
+    RedisSettings,
+    TraceSettings,
+)
 from relayer.settings.signing import (
     KINDS,
     AllowedTarget,
@@ -44,6 +51,7 @@ __all__ = [
     "LogSettings",
     "MatchRule",
     "Name",
+    "OperatorSettings",
     "PolicySettings",
     "Problem",
     "RedisSettings",
@@ -56,6 +64,9 @@ __all__ = [
     "is_loopback",
     "json_schema",
     "load_settings",
+    "masked",
     "parse_section",
     "problems_in",
+    "read_tokens",
+    "secrets_in",
 ]
