@@ -89,6 +89,13 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "one message and its walk",
     ),
     KeySpec(
+        "named:<inbox id>",
+        "string",
+        "as the message's",
+        "facts",
+        "the id of the message that its inbox knows by another name",
+    ),
+    KeySpec(
         "status:<status>:<route>",
         "zset",
         "as its messages",
