@@ -8,7 +8,17 @@ import pytest
 from redis import Redis
 
 from relayer.adapter import Wait
-from relayer.message import Address, BlockNumber, Gas, Gate, Reason, RootSeen, Timestamp, Wei
+from relayer.message import (
+    Address,
+    BlockNumber,
+    Gas,
+    Gate,
+    MessageSeen,
+    Reason,
+    RootSeen,
+    Timestamp,
+    Wei,
+)
 from relayer.settings import RedisSettings
 from relayer.store import Attempt, Charge, CostTotal, Intent, IntentCall, Settlement, Store
 from relayer.store.keys import CHAIN_KEYS, META_KEYS, spec_of
