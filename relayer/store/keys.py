@@ -89,11 +89,11 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "one message and its walk",
     ),
     KeySpec(
-        "named:<inbox id>",
+        "named:<id>",
         "string",
         "as the message's",
         "facts",
-        "the id of the message that its inbox knows by another name",
+        "the id of the message that its inbox calls that",
     ),
     KeySpec(
         "status:<status>:<route>",

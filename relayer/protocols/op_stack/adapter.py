@@ -34,7 +34,7 @@ from relayer.protocols.op_stack.events import (
 )
 from relayer.protocols.op_stack.finishing import Finishing
 from relayer.protocols.op_stack.outcomes import Outcomes
-from relayer.protocols.op_stack.portal import Misfit, Portal
+from relayer.protocols.op_stack.portal import Generation, Misfit, Portal, Rules
 from relayer.protocols.op_stack.proving import Proving
 from relayer.protocols.op_stack.reverts import classify_outcome
 from relayer.protocols.op_stack.settings import OpStackSettings
@@ -83,6 +83,7 @@ class OpStackAdapter:
             outputs=Gate(name, "outputs"),
             games=Gate(name, "games"),
         )
+        self._context = context
         self._portal = Portal(
             self._l1,
             l1.portal,
@@ -93,7 +94,7 @@ class OpStackAdapter:
         self._proving = Proving(
             name=name,
             rollup=self._l2,
-            claims=Claims(self._l1, self._l2.chain_id),
+            claims=Claims(self._l1, self._l2.chain_id, news=self._news, now=context.now),
             snapshots=Snapshots(name, self._l2, l2.message_passer, lambda: context.proofs),
             gate=self._provable,
         )
@@ -106,6 +107,14 @@ class OpStackAdapter:
                 Trials(self._l1), messenger=l1.messenger, clock=self._clock, now=context.now
             ),
         )
+
+    async def _news(self, rules: Rules) -> object:
+        """The newest root that events told of; the final block where none is followed."""
+        is_old = rules.generation is Generation.OUTPUTS
+        if (self._inbox.oracle if is_old else self._inbox.factory) is None:
+            return (await self._l1.final_header()).hash
+        gate = self._inbox.outputs if is_old else self._inbox.games
+        return await self._context.roots.best_root(self._l1.chain_id, gate)
 
     @property
     def name(self) -> BridgeName:

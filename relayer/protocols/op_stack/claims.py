@@ -5,12 +5,12 @@ What exists is read at a final block of layer 1, and what it is worth at the lat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from relayer.adapter import ChainReader, View
+from relayer.adapter import ChainReader, Header, View
 from relayer.errors import BadChainData
-from relayer.message import Address, BlockHash, BlockNumber, ChainId
+from relayer.message import Address, BlockNumber, ChainId, Timestamp
 from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.contracts import (
     SUPER_TYPES,
@@ -26,6 +26,10 @@ from relayer.protocols.op_stack.portal import Generation, Rules
 
 PAGE = 32
 """Claims read at once, newest first."""
+READ_AGAIN_S = 30.0
+"""What claims are worth may change without an event that we follow."""
+TOO_YOUNG = "of this very second"
+"""A game cannot be proved against in the second of its creation."""
 PAGES = 4
 """Pages looked through for one that is not flawed."""
 
@@ -52,23 +56,49 @@ class Claim:
         return f"game {self.index} ({self.game}, type {self.kind})"
 
 
-class Claims:
-    """Reads claims, once for each final block of layer 1."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read, when, and what was known of new roots then."""
 
-    def __init__(self, reader: ChainReader, rollup: ChainId) -> None:
+    rules: Rules
+    news: object
+    at: Timestamp
+    claims: list[Claim]
+
+
+class Claims:
+    """Reads claims when an event tells of a new one, and every now and then."""
+
+    def __init__(
+        self,
+        reader: ChainReader,
+        rollup: ChainId,
+        *,
+        news: Callable[[Rules], Awaitable[object]],
+        now: Callable[[], Timestamp],
+    ) -> None:
+        """`news` answers something else when there may be new claims."""
         self._reader = reader
         self._rollup = rollup
-        self._kept: tuple[BlockHash, Rules, list[Claim]] | None = None
+        self._news = news
+        self._now = now
+        self._kept: _Read | None = None
 
     async def newest(self, rules: Rules) -> list[Claim]:
         """Claims without a flaw among the newest ones, and those flawed ones that are newer than
         all of them; newest first. Raises `BadChainData` when layer 1 makes no sense."""
-        final = await self._reader.final_header()
-        if self._kept is None or self._kept[:2] != (final.hash, rules):
-            self._kept = (final.hash, rules, await self._read(rules, final.number))
-        return self._kept[2]
+        news, now = await self._news(rules), self._now()
+        kept = self._kept
+        is_fresh = kept is not None and 0 <= now - kept.at < READ_AGAIN_S
+        if kept is None or not is_fresh or (kept.rules, kept.news) != (rules, news):
+            claims = await self._read(rules, await self._reader.final_header())
+            self._kept = kept = _Read(rules, news, now, claims)
+            if any(claim.flaw == TOO_YOUNG for claim in claims):
+                self._kept = None
+        return kept.claims
 
-    async def _read(self, rules: Rules, block: BlockNumber) -> list[Claim]:
+    async def _read(self, rules: Rules, final: Header) -> list[Claim]:
+        block = final.number
         is_old = rules.generation is Generation.OUTPUTS
         counter = contracts.NEXT_OUTPUT if is_old else contracts.GAME_COUNT
         (answer,) = await self._reader.read([View(rules.root_source, counter)], block=block)
@@ -77,8 +107,10 @@ class Claims:
         for _ in range(PAGES):
             first = max(0, end - PAGE)
             indices = range(end - 1, first - 1, -1)
-            page = self._outputs if is_old else self._games
-            found += await page(rules, indices, block)
+            if is_old:
+                found += await self._outputs(rules, indices, block)
+            else:
+                found += await self._games(rules, indices, final)
             end = first
             if end == 0 or any(not claim.flaw for claim in found):
                 break
@@ -95,17 +127,18 @@ class Claims:
             found.append(Claim(index, root, place, flaw="" if any(root) else "a zero root"))
         return found
 
-    async def _games(self, rules: Rules, indices: Sequence[int], block: BlockNumber) -> list[Claim]:
+    async def _games(self, rules: Rules, indices: Sequence[int], final: Header) -> list[Claim]:
         views = [View(rules.root_source, contracts.GAME_AT + word(index)) for index in indices]
         listed = []
-        for index, answer in zip(indices, await self._reader.read(views, block=block), strict=True):
+        answers = await self._reader.read(views, block=final.number)
+        for index, answer in zip(indices, answers, strict=True):
             kind, _, proxy = read_words(answer, 3, f"game {index}")
             number = number_of(kind, "a game's type", below=2**32)
             listed.append((index, number, contracts.address_of(proxy)))
-        return await self._look_into(rules, listed)
+        return await self._look_into(rules, listed, until=final.timestamp)
 
     async def _look_into(
-        self, rules: Rules, listed: Sequence[tuple[int, int, Address]]
+        self, rules: Rules, listed: Sequence[tuple[int, int, Address]], *, until: float
     ) -> list[Claim]:
         """What each game claims and is worth now, in one read."""
         if not listed:
@@ -118,7 +151,8 @@ class Claims:
         found = []
         for at, (index, kind, game) in enumerate(listed):
             mine = answers[at * size : (at + 1) * size]
-            flaw = read_state(rules, mine[2:]).flaw
+            state = read_state(rules, mine[2:])
+            flaw = state.flaw or (TOO_YOUNG if state.created >= until else "")
             root, place = bytes(32), 0
             try:
                 root = read_word(mine[0], f"game {index}")
