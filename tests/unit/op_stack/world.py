@@ -357,7 +357,8 @@ class World:
         if not stored:
             return bytes(96)
         _, index, second = stored[-1]
-        return self.proved_roots.get(digest, self.games[index].root) + word(second) + word(index)
+        root = self.proved_roots.get(digest) or self.games[index].root
+        return root + word(second) + word(index)
 
     @property
     def proved_roots(self) -> dict[bytes, bytes]:
