@@ -172,9 +172,19 @@ async def test_a_proof_against_a_deleted_output_is_made_again(outputs: World) ->
     outputs.proved_roots[digest] = b"\x66" * 32
     call = called(await outputs.step(record), "prove")
     assert call.evidence["index"] == "0"
-    outputs.games.clear()
+
+
+async def test_a_proof_against_an_output_that_is_gone_bars_others(outputs: World) -> None:
+    """The portal reverts while no output stands under the old index, whatever we prove."""
+    record = sent(outputs)
+    outputs.claim()
+    outputs.prove(record, outputs.claim())
+    outputs.proved_roots[bytes.fromhex(record.id[2:])] = b"\x66" * 32
+    taken_back = outputs.games.pop()
     outputs.pass_s(60)
-    assert "deleted" in waits(await outputs.step(record), Reason.AWAITING_ROOT).detail
+    assert "proposed again" in waits(await outputs.step(record), Reason.AWAITING_ROOT).detail
+    outputs.games.append(taken_back)
+    called(await outputs.step(record), "prove")
 
 
 async def test_who_proves_again_and_again_holds_nobody_up(games: World) -> None:

@@ -16,7 +16,10 @@ from relayer.protocols.op_stack.contracts import word
 from relayer.protocols.op_stack.settings import MESSAGE_PASSER
 from relayer.trees.state_proof import prove_slot
 from tests.fakes import Reverts
+from tests.unit.changed_proofs import changed
 from tests.unit.op_stack.world import (
+    L1_MESSENGER,
+    L1_TIME,
     PORTAL,
     PROVABLE,
     ROOTS,
@@ -31,7 +34,6 @@ from tests.unit.op_stack.world import (
     waits,
     withdrawal,
 )
-from tests.unit.test_state_proof import changed
 
 PROVE_TYPES = [
     "(uint256,address,address,uint256,uint256,bytes)",
@@ -374,6 +376,15 @@ async def test_a_wrong_root_source_is_held(version: str, key: str) -> None:
     assert ROOTS in step.detail
 
 
+@pytest.mark.parametrize("answer", [b"", word(0x77), bytes(32)])
+async def test_a_messenger_of_another_portal_is_held(world: World, answer: bytes) -> None:
+    """Its word would be none on our messages: a failed relay would pass for a delivery."""
+    for selector in contracts.PORTAL_OF:
+        world.l1.answer(L1_MESSENGER, selector, answer)
+    (record,) = world.send(withdrawal(0))
+    assert "l1.messenger" in refused(await world.step(record), Reason.UNSUPPORTED).detail
+
+
 async def test_a_portal_of_the_future_is_held(games: World) -> None:
     """Rules that we do not know are not guessed."""
     games.version = "9.0.0"
@@ -411,6 +422,21 @@ async def test_a_silent_layer_1_is_transient(world: World) -> None:
     world.l1.failure = EndpointDown("main", "gone")
     with pytest.raises(Transient):
         await world.step(record)
+
+
+async def test_a_silent_rollup_stops_nobody_who_is_proved(games: World) -> None:
+    """Those wait that need its state; clocks run on, and what is due is finalised."""
+    due, unproved = games.send(withdrawal(0), withdrawal(1))
+    game = games.claim()
+    games.prove(due, game)
+    games.resolve(game)
+    games.pass_s(2000)
+    games.l2.failure = EndpointDown("rollup", "gone")
+    steps = await games.adapter.next_steps([due, unproved])
+    called(steps[due.id], "finalize")
+    waits(steps[unproved.id], Reason.SOURCE_UNREACHABLE)
+    levels = await games.adapter.levels([PROVABLE, L1_TIME])
+    assert levels == {PROVABLE: -1, L1_TIME: games.l1.time}
 
 
 async def test_paused_is_a_wait(world: World) -> None:
