@@ -361,7 +361,7 @@ async def test_a_batch_takes_a_handful_of_round_trips(games: World) -> None:
         games.prove(record, game)
     steps = await games.adapter.next_steps(records)
     assert {type(step).__name__ for step in steps.values()} == {"Wait"}
-    assert len(games.l1.reads) <= 6
+    assert len([views for views in games.l1.reads if views]) <= 6
 
 
 async def test_a_portal_without_submitters_is_a_wait(games: World) -> None:
