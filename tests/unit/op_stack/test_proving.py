@@ -91,6 +91,16 @@ async def test_a_super_root_of_the_future_waits(games: World) -> None:
     assert await games.adapter.levels([PROVABLE]) == {PROVABLE: -1}
 
 
+async def test_a_super_root_of_before_the_genesis_covers_nothing(games: World) -> None:
+    """Whatever second a game is of, it stops no other."""
+    (record,) = games.send(withdrawal(0))
+    good = games.claim()
+    games.claim(kind=SUPER).place = 1
+    call = called(await games.step(record), "prove")
+    check_proof(games, call.data, block=good.place, index=0)
+    assert await games.adapter.levels([PROVABLE]) == {PROVABLE: good.place}
+
+
 async def test_old_games_stay_good_beside_super_games(games: World) -> None:
     """The newest state that is covered counts, of whatever type its game is."""
     (record,) = games.send(withdrawal(0))
@@ -172,11 +182,27 @@ async def test_nothing_is_proved_against_a_wrong_root(world: World) -> None:
     assert "0x6666" in wait.detail
     assert f"block {lie.place}" in wait.detail
     assert await world.adapter.levels([PROVABLE]) == {PROVABLE: -1}
+    assert world.context.proofs.kept == {}
     before = len(world.l2.asked.proofs)
     waits(await world.step(record), Reason.ROOT_MISMATCH)
     assert len(world.l2.asked.proofs) == before
     truth = world.claim()
     check_proof(world, called(await world.step(record), "prove").data, block=truth.place, index=1)
+
+
+async def test_a_replaced_block_is_reckoned_anew(world: World) -> None:
+    """What looked like a lie is the truth of the block that took the other's place."""
+    (record,) = world.send(withdrawal(0))
+    lie = world.claim()
+    true, lie.root = lie.root, b"\x66" * 32
+    waits(await world.step(record), Reason.ROOT_MISMATCH)
+    block = world.l2.blocks[lie.place]
+    header = replace(block.header, hash=type(block.header.hash)("0x" + "0d" * 32))
+    world.l2.blocks[lie.place] = replace(block, header=header)
+    lie.root = world.l2.blocks[lie.place].output.root
+    assert lie.root != true
+    world.context.now.pass_s(60)
+    called(await world.step(record), "prove")
 
 
 async def test_behind_a_newer_lie_an_older_truth_serves(world: World) -> None:
