@@ -104,7 +104,8 @@ async def secured(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:  # noqa: BLE001 - a bug must answer as JSON, without its traceback
         structlog.get_logger("relayer").exception("http_crashed", path=request.path)
         answer = Refused(500, "internal error; see the log").answer()
-    answer.headers.update(SECURITY_HEADERS)
+    for name, value in SECURITY_HEADERS.items():
+        answer.headers.setdefault(name, value)
     return answer
 
 

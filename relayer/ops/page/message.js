@@ -1,0 +1,105 @@
+// One message: where it is, why, what happened so far, and all that is needed to deliver it by hand.
+
+import { read } from "./api.js";
+import { buttons } from "./acts.js";
+import { chains, chainOf, explore, nameOf } from "./chains.js";
+import { el } from "./dom.js";
+import { ago, amount, clock, copier, hash, pairs, pill, section, until } from "./parts.js";
+import { count, duration, short, words } from "./text.js";
+
+const TONES = { delivered: "good", included: "busy", submitted: "busy", ready: "busy", held: "warn", dead: "bad", orphaned: "warn" };
+
+export const title = ({ id }) => `Message ${short(id)}`;
+
+export const concerns = (event, { id }) => event.id === id;
+
+export async function load({ id }, signal) {
+  const [record, known] = await Promise.all([read(`/v1/messages/${id}`, { signal }), chains({ signal })]);
+  return { record, known };
+}
+
+export function draw(_place, { record, known }) {
+  return [head(record, known), el("div", { class: "two", "data-key": "two" },
+    el("div", { class: "stack" }, timeline(record), evidence(record)),
+    el("div", { class: "stack" }, facts(record, known), record.status === "delivered" ? null : byHand(record)))];
+}
+
+function head(record, known) {
+  return el("div", { class: "sheet head", "data-key": "head" },
+    el("p", { class: "crumb" }, el("a", { href: "/messages" }, "Messages"), ` / ${record.bridge} / ${nameOf(known, record.origin)} → ${nameOf(known, record.destination)}`),
+    el("h1", null, el("span", { class: "unseen" }, "Message "), hash(record.id, { whole: true, what: "message id" })),
+    el("p", { class: "row" }, pill(record.status), el("span", { class: "sub" }, words(record.reason), ", since ", ago(record.since))),
+    el("p", { class: "why foreign" }, record.explanation),
+    clocks(record),
+    buttons(record));
+}
+
+function clocks(record) {
+  const known = record.estimate ?? null;
+  const gate = record.waits_for;
+  return el("div", { class: "facts" },
+    record.next_wake_up ? el("span", null, "Next look: ", el("b", null, record.next_wake_up === "unknown" ? "when the chains say something new" : until(record.next_wake_up))) : null,
+    gate ? el("span", null, "Waits for: ", el("b", null, `${gate.gate} ≥ ${gate.value}`)) : null,
+    known ? el("span", null, "Delivery expected: ", el("b", null, known.at ? until(known.at) : "unknown"), known.basis ? ` (${known.basis})` : null) : null,
+    el("span", null, record.status === "delivered" ? "Took: " : "First seen: ", el("b", null, record.status === "delivered" ? took(record) : ago(record.seen_at))));
+}
+
+const took = (record) => duration((Date.parse(record.since) - Date.parse(record.seen_at)) / 1000);
+
+function timeline(record) {
+  const moments = [...record.timeline].reverse();
+  return section("timeline", "What happened, newest first", el("ol", { class: "timeline" }, moments.map((one, place) => el("li",
+    { class: TONES[one.status] ?? "calm", "data-key": `m${moments.length - place}` },
+    ago(one.at),
+    el("span", null, el("b", null, words(one.status)), `, ${words(one.reason)}`),
+    clock(one.at),
+    one.detail ? el("span", { class: "sub foreign" }, one.detail) : null))));
+}
+
+function evidence(record) {
+  const found = Object.entries(record.evidence ?? {});
+  if (!found.length) return null;
+  return section("evidence", "Evidence of the last failure", pairs(found.map(([name, text]) => [words(name), el("code", { class: "foreign" }, text)])));
+}
+
+function facts(record, known) {
+  const link = (chain, kind, what) => explore(known, chain, kind, what);
+  const unit = chainOf(known, record.origin)?.native ?? "";
+  const paid = record.payment?.count ? [amount(record.payment.amount_wei, unit), ` for ${count(Number(record.payment.gas))} gas`] : "nothing seen";
+  return section("facts", "Facts", pairs([
+    ["From", nameOf(known, record.origin)],
+    ["Sender", hash(record.sender, { href: link(record.origin, "address", asAddress(record.sender)), what: "sender" })],
+    ["Sent in", hash(record.origin_tx, { href: link(record.origin, "tx", record.origin_tx), what: "origin transaction" })],
+    ["Block", [count(record.origin_block), " ", el("span", { class: "sub" }, hash(record.origin_block_hash, { what: "block hash" }))]],
+    ["To", nameOf(known, record.destination)],
+    ["Recipient", hash(record.recipient, { href: link(record.destination, "address", asAddress(record.recipient)), what: "recipient" })],
+    ["Carried by", record.tx ? hash(record.tx, { href: link(record.destination, "tx", record.tx), what: "delivering transaction" }) : "no transaction yet"],
+    ["Attempts", String(record.attempts)],
+    ["Nonce", record.nonce],
+    ["Leaf", record.leaf_index === null ? null : count(record.leaf_index)],
+    ["Body", `${count(record.body_bytes)} bytes`],
+    ["Paid", paid],
+  ]));
+}
+
+// 32-byte addresses of EVM chains carry the 20 bytes at their end.
+const asAddress = (text) => (/^0x0{24}[0-9a-f]{40}$/i.test(text) ? `0x${text.slice(26)}` : text);
+
+const byHand = (record) => el("section", { "data-key": "by-hand", "aria-label": "Deliver it by hand" },
+  el("details", { "data-proof": record.id }, el("summary", null, "Proof and call data, to deliver it by hand"),
+    el("div", { "data-keep": true }, el("p", { class: "empty" }, "Asking …"))));
+
+// What /v1/messages/{id}/proof answers, as fields to copy.
+export function proof(answer) {
+  const call = answer.call ?? null;
+  const fields = [
+    ["To", call?.to], ["Call data", call?.data], ["Value in wei", call?.value_wei], ["Gas", call?.gas],
+    ["Root", answer.root], ["Proof", answer.proof === null || answer.proof === undefined ? null : JSON.stringify(answer.proof)],
+  ].filter(([, text]) => text !== null && text !== undefined && text !== "");
+  const said = answer.explanation ?? (call ? null : "It cannot be delivered now.");
+  return [
+    said ? el("p", { class: "note foreign" }, said) : null,
+    fields.map(([name, text]) => el("div", { class: "field" },
+      el("div", null, name, copier(String(text), name.toLowerCase())), el("pre", { tabindex: 0, "aria-label": name }, el("code", null, text)))),
+  ];
+}

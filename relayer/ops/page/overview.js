@@ -1,0 +1,148 @@
+// The overview: routes, chains, signers and the newest dead letters.
+
+import { read } from "./api.js";
+import { pauseButton } from "./acts.js";
+import { chains, explore, nameOf } from "./chains.js";
+import { el } from "./dom.js";
+import { ago, amount, hash, more, section, table, tone } from "./parts.js";
+import { count, duration, words } from "./text.js";
+
+const STEP = 50; // rows shown at first, and added at a time
+const DEAD_SHOWN = 8;
+const UNDER_WAY = ["seen", "waiting", "ready", "submitted", "included"];
+const IN_FLIGHT = ["submitted", "included"];
+const shown = { routes: STEP, chains: STEP, signers: STEP };
+
+export const title = () => "Overview";
+
+export const concerns = () => true;
+
+export async function load(_place, signal) {
+  const [routes, known, dead] = await Promise.all([
+    read("/v1/routes", { signal }), chains({ signal, fresh: true }), read(`/v1/messages?status=dead&limit=${DEAD_SHOWN}`, { signal }),
+  ]);
+  return { routes: routes.routes ?? [], known, dead: dead.messages ?? [] };
+}
+
+// Show more rows of one table.
+export function grow(name) {
+  shown[name] += STEP * 4;
+}
+
+export function draw(_place, { routes, known, dead }) {
+  return [
+    el("h1", { class: "unseen", "data-key": "title" }, "Overview"),
+    tiles(routes),
+    routeTable(routes, known),
+    deadLetters(dead, routes, known),
+    el("div", { class: "two", "data-key": "two" }, chainTable(known), signerTable(known)),
+  ];
+}
+
+const of = (route, statuses) => statuses.reduce((sum, one) => sum + (route.counts?.[one] ?? 0), 0);
+const total = (routes, statuses) => routes.reduce((sum, one) => sum + of(one, statuses), 0);
+
+function tiles(routes) {
+  const dead = total(routes, ["dead"]);
+  const held = total(routes, ["held"]);
+  const oldest = Math.max(...routes.map((one) => one.oldest_pending_s ?? -1));
+  const list = [
+    ["Under way", count(total(routes, UNDER_WAY)), "/messages?status=waiting", ""],
+    ["In flight", count(total(routes, IN_FLIGHT)), "/messages?status=submitted", ""],
+    ["Oldest under way", oldest < 0 ? "–" : duration(oldest), null, ""],
+    ["Delivered", count(total(routes, ["delivered"])), "/messages?status=delivered", ""],
+    ["Held", count(held), "/messages?status=held", held ? "warn" : ""],
+    ["Dead letters", count(dead), "/messages?status=dead", dead ? "bad" : ""],
+  ];
+  return el("ul", { class: "tiles", "data-key": "tiles", "aria-label": "In short" }, list.map(([name, text, href, looks]) => el("li", null,
+    el(href ? "a" : "div", { class: `tile ${looks}`, href }, el("span", null, name), el("strong", null, text)))));
+}
+
+const ROUTE_COLUMNS = [
+  { name: "Route" }, { name: "Sent", number: true }, { name: "Waiting", wide: true }, { name: "In flight", number: true }, { name: "Delivered", number: true },
+  { name: "Oldest", number: true }, { name: "p50 / p95", number: true }, { name: "Cost / income", number: true },
+];
+
+function routeTable(routes, known) {
+  const sorted = [...routes].sort((one, other) => trouble(other) - trouble(one) || one.route.localeCompare(other.route));
+  const rows = sorted.slice(0, shown.routes).map((one) => ({
+    key: one.route,
+    cells: [
+      [el("a", { href: `/messages?${new URLSearchParams({ route: one.route })}`, "data-row": true }, `${nameOf(known, one.origin)} → ${nameOf(known, one.destination)}`),
+        el("div", { class: "sub" }, one.bridge, one.paused ? tone(" paused", "warn") : null, " ", pauseButton("route", one.route, one.paused))],
+      count(Object.values(one.counts ?? {}).reduce((sum, number) => sum + number, 0)),
+      reasons(one),
+      count(of(one, IN_FLIGHT)),
+      count(of(one, ["delivered"])),
+      one.oldest_pending_s === null ? "–" : duration(one.oldest_pending_s),
+      `${duration(one.p50_s)} / ${duration(one.p95_s)}`,
+      [amount(one.cost_wei), " / ", amount(one.income_wei)],
+    ],
+  }));
+  return section("routes", "Routes", table("Routes", ROUTE_COLUMNS, rows, { empty: "No route has carried a message yet." }),
+    more(rows.length, routes.length, "grow-routes"));
+}
+
+const trouble = (route) => (of(route, ["dead"]) ? 4 : 0) + (of(route, ["held"]) ? 2 : 0) + (of(route, UNDER_WAY) ? 1 : 0);
+
+function reasons(route) {
+  const entries = Object.entries(route.reasons ?? {}).filter(([, number]) => number > 0).sort(([one], [other]) => one.localeCompare(other));
+  if (!entries.length) return tone("–", "sub");
+  return el("div", { class: "chips" }, entries.map(([reason, number]) => el("a", {
+    class: "chip", "data-key": reason, href: `/messages?${new URLSearchParams({ route: route.route, reason })}`,
+  }, el("b", null, count(number)), ` ${words(reason)}`)));
+}
+
+function deadLetters(dead, routes, known) {
+  const all = total(routes, ["dead"]);
+  if (!dead.length) return null;
+  const columns = [{ name: "Message" }, { name: "Reason", wide: true }, { name: "Route" }, { name: "Since" }];
+  const rows = dead.map((one) => ({
+    key: one.id,
+    cells: [
+      hash(one.id, { href: `/messages/${one.id}`, what: "message id" }),
+      [tone(words(one.reason), "bad"), el("div", { class: "sub foreign" }, one.explanation.slice(0, 200))],
+      `${nameOf(known, one.origin)} → ${nameOf(known, one.destination)}`,
+      ago(one.since),
+    ],
+  }));
+  return section("dead", "Dead letters", table("Dead letters", columns, rows),
+    all > dead.length ? el("p", { class: "more" }, el("a", { href: "/messages?status=dead" }, `All ${count(all)}`)) : null);
+}
+
+const CHAIN_COLUMNS = [
+  { name: "Chain" }, { name: "Head", number: true }, { name: "Final", number: true }, { name: "Lag", number: true }, { name: "Endpoints", wide: true },
+];
+
+function chainTable(known) {
+  const rows = known.slice(0, shown.chains).map((one) => ({
+    key: one.name,
+    cells: [
+      [el("b", null, one.name), el("div", { class: "sub" }, String(one.chain_id), one.paused ? tone(" paused", "warn") : null, " ", pauseButton("chain", one.name, one.paused))],
+      count(one.head), count(one.final), one.lag === null ? "–" : `${count(one.lag)} blocks`, endpoints(one),
+    ],
+  }));
+  return section("chains", "Chains", table("Chains", CHAIN_COLUMNS, rows, { empty: "No chain is configured." }),
+    more(rows.length, known.length, "grow-chains"));
+}
+
+function endpoints(chain) {
+  return (chain.endpoints ?? []).map((one) => el("div", null,
+    one.healthy ? tone("✓ ", "good") : tone("✗ ", "bad"), one.name, " ",
+    el("span", { class: one.healthy ? "sub" : "bad" }, one.healthy ? (one.lag_blocks ? `${count(one.lag_blocks)} behind` : "") : "does not answer")));
+}
+
+const SIGNER_COLUMNS = [{ name: "Signer" }, { name: "Chain" }, { name: "Balance", number: true }, { name: "Nonce", number: true }, { name: "In flight", number: true }];
+
+function signerTable(known) {
+  const all = known.flatMap((chain) => (chain.signers ?? []).map((one) => ({ chain, ...one })));
+  const rows = all.slice(0, shown.signers).map((one) => ({
+    key: `${one.chain.name} ${one.address}`,
+    cells: [
+      hash(one.address, { href: explore(known, one.chain.chain_id, "address", one.address), what: "address" }),
+      one.chain.name, amount(one.balance_wei), count(one.nonce), count(one.in_flight),
+    ],
+  }));
+  return section("signers", "Signers", table("Signers", SIGNER_COLUMNS, rows, { empty: "No signer: nothing is delivered from here." }),
+    more(rows.length, all.length, "grow-signers"));
+}
