@@ -28,11 +28,12 @@ def route(name: str = "hyper:1>10", **changes: Any) -> dict[str, Any]:
         "bridge": name.partition(":")[0],
         "origin": 1,
         "destination": 10,
-        "counts": {"waiting": 2, "submitted": 1, "delivered": 40},
-        "reasons": {"awaiting_quorum": 2},
+        "health": "ok",
+        "problems": [],
+        "messages": {"waiting": 2, "submitted": 1, "delivered": 40},
+        "reasons": [{"status": "waiting", "reason": "awaiting_quorum", "count": 2}],
         "oldest_pending_s": 75.0,
-        "p50_s": 2.0,
-        "p95_s": 9.0,
+        "delivery": {"samples": 40, "p50_s": 2.0, "p95_s": 9.0},
         "cost_wei": "1000000000000000",
         "income_wei": "2000000000000000",
         **changes,
@@ -43,12 +44,12 @@ def chain(chain_id: int, name: str, **changes: Any) -> dict[str, Any]:
     """A chain as the API tells it."""
     return {
         "name": name,
-        "chain_id": chain_id,
+        "id": chain_id,
         "explorer": f"https://explorer.example/{name}",
         "head": 1200,
         "final": 1190,
-        "lag": 3,
-        "endpoints": [{"name": "one", "healthy": True, "lag_blocks": 0}],
+        "lag_blocks": 3,
+        "endpoints": {"total": 2, "healthy": 2},
         "signers": [
             {"address": "0x" + "ab" * 20, "balance_wei": str(10**18), "nonce": 7, "in_flight": 1}
         ],

@@ -25,8 +25,14 @@ def busy(stage: Stage) -> None:
         message(number, status=status, reason=reason, evidence={"revert": "not today"})
         for number, (status, reason) in enumerate(looks, start=1)
     ]
-    stage.routes[0]["counts"].update(dead=1, held=1)
-    stage.chains[0]["endpoints"] = [{"name": "two", "healthy": False, "lag_blocks": None}]
+    stage.routes[0]["messages"].update(dead=1, held=1)
+    stage.routes[0]["reasons"] += [
+        {"status": "dead", "reason": "target_failed", "count": 1},
+        {"status": "held", "reason": "held_by_operator", "count": 1},
+    ]
+    stage.routes[0]["problems"] = ["no signer of optimism has money"]
+    stage.chains[0]["endpoints"] = {"total": 2, "healthy": 1}
+    stage.chains[1]["endpoints"] = {"total": 1, "healthy": 0}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -147,3 +153,16 @@ async def test_copy_takes_the_whole_hash(chromium: Browser, stage: Stage) -> Non
         await shown.open(f"/messages/{id_of(1)}")
         await shown.page.click("h1 .copy")
         assert await shown.page.evaluate("navigator.clipboard.readText()") == id_of(1)
+
+
+async def test_long_call_data_is_copied_whole(chromium: Browser, stage: Stage) -> None:
+    """What is shown is cut; what is copied, to deliver by hand, is not."""
+    data = "0x" + "5f" * 100_000
+    stage.proof = {"step": "call", "chain": 10, "to": "0x" + "ab" * 20, "data": data}
+    async with window(chromium, stage.origin) as shown:
+        await shown.open(f"/messages/{id_of(1)}")
+        await shown.page.click("summary")
+        await shown.page.click("[data-keep] .copy >> nth=1")
+        await shown.page.wait_for_selector("#said:has-text('Copied')", state="attached")
+        assert await shown.page.evaluate("navigator.clipboard.readText()") == data
+        assert len(await shown.text("[data-keep]")) < 5000

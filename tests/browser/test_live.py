@@ -60,7 +60,7 @@ async def test_what_is_gone_is_said_and_comes_back(chromium: Browser, stage: Sta
         await state(shown, "disconnected")
         assert "Not up to date" in await shown.text("[role=alert].notice")
         assert await shown.text(".tile:has-text('Delivered') strong") == "40"
-        stage.routes = [route(counts={"delivered": 41})]
+        stage.routes = [route(messages={"delivered": 41})]
         await stage.rise()
         await state(shown, "live")
         await shown.page.wait_for_selector(".tile:has-text('Delivered') strong:has-text('41')")
@@ -73,7 +73,7 @@ async def test_without_events_it_asks(chromium: Browser, stage: Stage) -> None:
         await shown.page.route("**/v1/events", lambda one: one.abort())
         await shown.open("/")
         await state(shown, "polling")
-        stage.routes = [route(counts={"delivered": 99})]
+        stage.routes = [route(messages={"delivered": 99})]
         await shown.page.wait_for_selector(
             ".tile:has-text('Delivered') strong:has-text('99')", timeout=10_000
         )
@@ -81,7 +81,7 @@ async def test_without_events_it_asks(chromium: Browser, stage: Stage) -> None:
 
 async def test_reading_on_keeps_focus_and_open_details(chromium: Browser, stage: Stage) -> None:
     """An update moves neither the focus nor what the person has opened."""
-    stage.proof = {"call": {"to": "0x" + "ab" * 20, "data": "0x12", "value_wei": "0"}}
+    stage.proof = {"step": "call", "chain": 10, "to": "0x" + "ab" * 20, "data": "0x12"}
     async with window(chromium, stage.origin) as shown:
         await shown.open(f"/messages/{id_of(1)}")
         await state(shown, "live")

@@ -14,7 +14,7 @@ export async function chains({ signal, fresh = false } = {}) {
   return kept.chains;
 }
 
-export const chainOf = (all, id) => all.find((one) => one.chain_id === id);
+export const chainOf = (all, id) => all.find((one) => one.id === id);
 
 export const nameOf = (all, id) => chainOf(all, id)?.name ?? `chain ${id}`;
 

@@ -1,7 +1,9 @@
 // Makes and updates the document's nodes. Text goes in as text, links are checked: nothing that a
 // chain or a contract wrote can become markup, script or an address outside http(s).
 
-import { printable } from "./text.js";
+import { LONGEST, printable } from "./text.js";
+
+const LONGEST_COPY = 2_000_000; // call data with a long proof
 
 const ATTRIBUTES = /^(?:class|id|href|rel|target|title|type|name|value|for|role|scope|colspan|datetime|lang|dir|tabindex|disabled|hidden|selected|open|placeholder|rows|readonly|maxlength|aria-[a-z]+|data-[a-z-]+)$/;
 
@@ -15,7 +17,8 @@ export function el(tag, attributes, ...children) {
       const safe = safeLink(String(value));
       if (safe !== null) node.setAttribute("href", safe);
     } else {
-      node.setAttribute(name, value === true ? "" : printable(value));
+      const longest = name === "data-copy" ? LONGEST_COPY : LONGEST;
+      node.setAttribute(name, value === true ? "" : printable(value, longest));
     }
   }
   node.append(...nodes(children));
@@ -24,6 +27,7 @@ export function el(tag, attributes, ...children) {
 
 // A link of our own site, or an absolute http(s) address; null for everything else.
 export function safeLink(text) {
+  if (text.length > LONGEST) return null;
   if (/^[/#](?![/\\])/.test(text)) return text;
   try {
     const url = new URL(text);

@@ -66,7 +66,7 @@ export class Live {
       if (this.#source === source) this.#lost();
     };
     source.onmessage = ({ data }) => this.#heard(data);
-    source.addEventListener("message_changed", ({ data }) => this.#heard(data));
+    source.addEventListener("reset", () => this.#soon(GATHER_MS)); // events were lost
   }
 
   #lost() {

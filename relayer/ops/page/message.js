@@ -35,13 +35,25 @@ function head(record, known) {
 }
 
 function clocks(record) {
-  const known = record.estimate ?? null;
   const gate = record.waits_for;
   return el("div", { class: "facts" },
     record.next_wake_up ? el("span", null, "Next look: ", el("b", null, record.next_wake_up === "unknown" ? "when the chains say something new" : until(record.next_wake_up))) : null,
-    gate ? el("span", null, "Waits for: ", el("b", null, `${gate.gate} ≥ ${gate.value}`)) : null,
-    known ? el("span", null, "Delivery expected: ", el("b", null, known.at ? until(known.at) : "unknown"), known.basis ? ` (${known.basis})` : null) : null,
+    gate ? el("span", null, "Waits for: ", el("b", { class: "foreign" }, `${gate.gate} ≥ ${gate.value}`)) : null,
+    record.estimate ? el("span", null, "Delivery expected: ", expected(record.estimate)) : null,
     el("span", null, record.status === "delivered" ? "Took: " : "First seen: ", el("b", null, record.status === "delivered" ? took(record) : ago(record.seen_at))));
+}
+
+const BASES = {
+  route_statistics: ({ samples }) => `by the last ${count(samples)} deliveries of its route`,
+  clock: () => "when a delay that the bridge imposes is over",
+  unknown: () => "nobody can tell",
+};
+
+function expected(estimate) {
+  const basis = BASES[estimate.basis]?.(estimate) ?? words(estimate.basis);
+  if (!estimate.at) return el("b", null, basis);
+  const latest = estimate.latest ? [", at the latest ", until(estimate.latest)] : null;
+  return [el("b", null, until(estimate.at)), latest, ` (${basis})`];
 }
 
 const took = (record) => duration((Date.parse(record.since) - Date.parse(record.seen_at)) / 1000);
@@ -90,16 +102,24 @@ const byHand = (record) => el("section", { "data-key": "by-hand", "aria-label": 
     el("div", { "data-keep": true }, el("p", { class: "empty" }, "Asking …"))));
 
 // What /v1/messages/{id}/proof answers, as fields to copy.
-export function proof(answer) {
-  const call = answer.call ?? null;
-  const fields = [
-    ["To", call?.to], ["Call data", call?.data], ["Value in wei", call?.value_wei], ["Gas", call?.gas],
-    ["Root", answer.root], ["Proof", answer.proof === null || answer.proof === undefined ? null : JSON.stringify(answer.proof)],
-  ].filter(([, text]) => text !== null && text !== undefined && text !== "");
-  const said = answer.explanation ?? (call ? null : "It cannot be delivered now.");
+export function proof(answer, chainName) {
+  const found = Object.entries(answer.evidence ?? {});
+  const fields = answer.step !== "call" ? [] : [
+    ["To", answer.to], ["Call data", answer.data], ["Value in wei", answer.value_wei], ["Gas, at least", answer.gas_floor],
+    ["Access list", answer.access_list?.length ? JSON.stringify(answer.access_list) : null],
+    ...found.map(([name, text]) => [words(name), text]),
+  ];
   return [
-    said ? el("p", { class: "note foreign" }, said) : null,
-    fields.map(([name, text]) => el("div", { class: "field" },
-      el("div", null, name, copier(String(text), name.toLowerCase())), el("pre", { tabindex: 0, "aria-label": name }, el("code", null, text)))),
+    el("p", { class: "note foreign" }, SAID[answer.step]?.(answer, chainName) ?? "The relayer answered something this page does not know."),
+    fields.filter(([, text]) => text !== null && text !== undefined && text !== "").map(([name, text]) => el("div", { class: "field" },
+      el("div", null, name, copier(String(text), name.toLowerCase())),
+      el("pre", { tabindex: 0, "aria-label": name }, el("code", null, text)))),
   ];
 }
+
+const SAID = {
+  call: (answer, chainName) => `Anybody may send this call on ${chainName(answer.chain)} now.${answer.final ? "" : " More steps follow."}`,
+  wait: (answer) => `There is no call yet: ${words(answer.reason)}. ${answer.detail ?? ""}`,
+  refuse: (answer) => `There is no call: ${words(answer.reason)}. ${answer.detail ?? ""}`,
+  done: (answer) => `It is delivered already. ${answer.detail ?? ""}`,
+};

@@ -36,7 +36,7 @@ export function draw({ query }, { page, routes, known }) {
     query.get("tx") ? el("p", { "data-key": "tx" }, hash(query.get("tx"), { whole: true, what: "transaction hash" })) : null,
     section("list", "Newest first",
       query.get("tx") ? null : filters(query, routes, known),
-      table(heading, COLUMNS, rows, { empty: empty(query) }),
+      table(heading, COLUMNS, rows, { empty: page.next ? "None in this stretch; there may be older ones." : empty(query) }),
       paging(query, page)),
   ];
 }
@@ -45,7 +45,7 @@ function row(one, known) {
   return {
     key: one.id,
     cells: [
-      el("span", { class: "hash" }, el("a", { href: `/messages/${one.id}`, title: one.id, "data-row": true }, el("code", null, `${one.id.slice(0, 14)}…${one.id.slice(-6)}`))),
+      el("span", { class: "hash" }, el("a", { href: `/messages/${one.id}`, title: one.id }, el("code", null, `${one.id.slice(0, 14)}…${one.id.slice(-6)}`))),
       pill(one.status),
       el("span", { title: one.explanation }, words(one.reason)),
       [`${nameOf(known, one.origin)} → ${nameOf(known, one.destination)} `, el("span", { class: "sub" }, one.bridge)],
@@ -61,7 +61,7 @@ function empty(query) {
 }
 
 function filters(query, routes, known) {
-  const reasons = new Set(routes.flatMap((one) => Object.keys(one.reasons ?? {})));
+  const reasons = new Set(routes.flatMap((one) => (one.reasons ?? []).map(({ reason }) => reason)));
   if (query.get("reason")) reasons.add(query.get("reason"));
   const named = routes.map((one) => [one.route, `${one.bridge}: ${nameOf(known, one.origin)} → ${nameOf(known, one.destination)}`]);
   return el("form", { class: "filters", "data-filters": true },

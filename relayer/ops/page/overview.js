@@ -39,7 +39,7 @@ export function draw(_place, { routes, known, dead }) {
   ];
 }
 
-const of = (route, statuses) => statuses.reduce((sum, one) => sum + (route.counts?.[one] ?? 0), 0);
+const of = (route, statuses) => statuses.reduce((sum, one) => sum + (route.messages?.[one] ?? 0), 0);
 const total = (routes, statuses) => routes.reduce((sum, one) => sum + of(one, statuses), 0);
 
 function tiles(routes) {
@@ -68,14 +68,15 @@ function routeTable(routes, known) {
   const rows = sorted.slice(0, shown.routes).map((one) => ({
     key: one.route,
     cells: [
-      [el("a", { href: `/messages?${new URLSearchParams({ route: one.route })}`, "data-row": true }, `${nameOf(known, one.origin)} → ${nameOf(known, one.destination)}`),
-        el("div", { class: "sub" }, one.bridge, one.paused ? tone(" paused", "warn") : null, " ", pauseButton("route", one.route, one.paused))],
-      count(Object.values(one.counts ?? {}).reduce((sum, number) => sum + number, 0)),
+      [el("a", { href: `/messages?${new URLSearchParams({ route: one.route })}` }, `${nameOf(known, one.origin)} → ${nameOf(known, one.destination)}`),
+        el("div", { class: "sub" }, one.bridge, " ", pauseButton("route", one.route)),
+        (one.problems ?? []).map((text) => el("div", { class: "sub warn foreign" }, text))],
+      count(of(one, Object.keys(one.messages ?? {}))),
       reasons(one),
       count(of(one, IN_FLIGHT)),
       count(of(one, ["delivered"])),
-      one.oldest_pending_s === null ? "–" : duration(one.oldest_pending_s),
-      `${duration(one.p50_s)} / ${duration(one.p95_s)}`,
+      duration(one.oldest_pending_s),
+      `${duration(one.delivery?.p50_s)} / ${duration(one.delivery?.p95_s)}`,
       [amount(one.cost_wei), " / ", amount(one.income_wei)],
     ],
   }));
@@ -85,12 +86,15 @@ function routeTable(routes, known) {
 
 const trouble = (route) => (of(route, ["dead"]) ? 4 : 0) + (of(route, ["held"]) ? 2 : 0) + (of(route, UNDER_WAY) ? 1 : 0);
 
+const CHIPS = { held: "chip warn", dead: "chip bad" };
+const MOVING = new Set([...IN_FLIGHT, "orphaned"]);
+
 function reasons(route) {
-  const entries = Object.entries(route.reasons ?? {}).filter(([, number]) => number > 0).sort(([one], [other]) => one.localeCompare(other));
-  if (!entries.length) return tone("–", "sub");
-  return el("div", { class: "chips" }, entries.map(([reason, number]) => el("a", {
-    class: "chip", "data-key": reason, href: `/messages?${new URLSearchParams({ route: route.route, reason })}`,
-  }, el("b", null, count(number)), ` ${words(reason)}`)));
+  const stuck = (route.reasons ?? []).filter((one) => one.count > 0 && !MOVING.has(one.status));
+  if (!stuck.length) return tone("–", "sub");
+  return el("div", { class: "chips" }, stuck.map(({ status, reason, count: number }) => el("a", {
+    class: CHIPS[status] ?? "chip", "data-key": `${status} ${reason}`, href: `/messages?${new URLSearchParams({ route: route.route, status, reason })}`,
+  }, el("b", null, count(number)), status in CHIPS ? ` ${status}: ${words(reason)}` : ` ${words(reason)}`)));
 }
 
 function deadLetters(dead, routes, known) {
@@ -111,25 +115,26 @@ function deadLetters(dead, routes, known) {
 }
 
 const CHAIN_COLUMNS = [
-  { name: "Chain" }, { name: "Head", number: true }, { name: "Final", number: true }, { name: "Lag", number: true }, { name: "Endpoints", wide: true },
+  { name: "Chain" }, { name: "Head", number: true }, { name: "Final", number: true }, { name: "Behind", number: true }, { name: "Endpoints" },
 ];
 
 function chainTable(known) {
   const rows = known.slice(0, shown.chains).map((one) => ({
     key: one.name,
     cells: [
-      [el("b", null, one.name), el("div", { class: "sub" }, String(one.chain_id), one.paused ? tone(" paused", "warn") : null, " ", pauseButton("chain", one.name, one.paused))],
-      count(one.head), count(one.final), one.lag === null ? "–" : `${count(one.lag)} blocks`, endpoints(one),
+      [el("b", null, one.name), el("div", { class: "sub" }, String(one.id), " ", pauseButton("chain", one.name))],
+      count(one.head), count(one.final), lag(one.lag_blocks), endpoints(one.endpoints),
     ],
   }));
   return section("chains", "Chains", table("Chains", CHAIN_COLUMNS, rows, { empty: "No chain is configured." }),
     more(rows.length, known.length, "grow-chains"));
 }
 
-function endpoints(chain) {
-  return (chain.endpoints ?? []).map((one) => el("div", null,
-    one.healthy ? tone("✓ ", "good") : tone("✗ ", "bad"), one.name, " ",
-    el("span", { class: one.healthy ? "sub" : "bad" }, one.healthy ? (one.lag_blocks ? `${count(one.lag_blocks)} behind` : "") : "does not answer")));
+const lag = (blocks) => (Number.isFinite(blocks) ? `${count(blocks)} ${blocks === 1 ? "block" : "blocks"}` : "–");
+
+function endpoints({ total: all = 0, healthy = 0 } = {}) {
+  const text = `${count(healthy)} of ${count(all)} answer`;
+  return healthy === all ? tone(text, "good") : tone(text, healthy ? "warn" : "bad");
 }
 
 const SIGNER_COLUMNS = [{ name: "Signer" }, { name: "Chain" }, { name: "Balance", number: true }, { name: "Nonce", number: true }, { name: "In flight", number: true }];
@@ -139,7 +144,7 @@ function signerTable(known) {
   const rows = all.slice(0, shown.signers).map((one) => ({
     key: `${one.chain.name} ${one.address}`,
     cells: [
-      hash(one.address, { href: explore(known, one.chain.chain_id, "address", one.address), what: "address" }),
+      [hash(one.address, { href: explore(known, one.chain.id, "address", one.address), what: "address" }), " ", pauseButton("signer", one.address)],
       one.chain.name, amount(one.balance_wei), count(one.nonce), count(one.in_flight),
     ],
   }));

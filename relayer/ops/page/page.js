@@ -2,6 +2,7 @@
 
 import { isOperators, press, startSignIn } from "./acts.js";
 import { Refusal, read } from "./api.js";
+import { chains, nameOf } from "./chains.js";
 import { el, patch } from "./dom.js";
 import { Live } from "./live.js";
 import * as message from "./message.js";
@@ -60,9 +61,11 @@ function put(content) {
 
 const redraw = (notice = null) => put([notice, view.draw(place, drawn)]);
 
+const wordsOf = (error) => (error instanceof Refusal ? error.message : "The relayer's answer cannot be read by this page.");
+
 // Old facts stay in sight under the complaint; without any, the complaint is all there is.
 function complain(error) {
-  const text = error instanceof Refusal ? error.message : "The relayer's answer cannot be read by this page.";
+  const text = wordsOf(error);
   const notice = el("p", { class: "notice", "data-key": "notice", role: "alert" },
     drawn && !error.status ? `Not up to date: ${text}` : text);
   if (drawn) redraw(notice);
@@ -155,9 +158,10 @@ document.addEventListener("toggle", async (event) => {
   if (!details.dataset?.proof || !details.open) return;
   const where = details.querySelector("[data-keep]");
   try {
-    patch(where, message.proof(await read(`/v1/messages/${details.dataset.proof}/proof`)));
+    const [answer, known] = await Promise.all([read(`/v1/messages/${details.dataset.proof}/proof`), chains()]);
+    patch(where, message.proof(answer, (id) => nameOf(known, id)));
   } catch (error) {
-    patch(where, el("p", { class: "note" }, error.message));
+    patch(where, el("p", { class: "note" }, wordsOf(error)));
   }
 }, true);
 

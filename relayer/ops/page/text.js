@@ -1,6 +1,6 @@
 // Numbers, times and foreign text as people read them. Pure.
 
-const LONGEST = 2000;
+export const LONGEST = 2000;
 
 // Line breaks, control characters, and marks that hide or reorder text: each shows as one middle dot.
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]+/g;
