@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -20,25 +20,33 @@ from relayer.adapter import Adapter, ChainReader, Step
 from relayer.chains import ChainClient
 from relayer.chains.signers import Signer, load_signer
 from relayer.checkup import check_chain, check_code, check_protocols, check_store
+from relayer.desk import Desk, Sources
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
-from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp
+from relayer.generations import Generations
+from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp, TxHash
 from relayer.ops.http import Health, Readiness, serve
+from relayer.ops.logs import Logging
 from relayer.ops.metrics import Metrics
+from relayer.ops.operator.door import Door
+from relayer.ops.operator.pages import build_app
 from relayer.ops.pulse import ask_store
 from relayer.ops.traces import Traces
 from relayer.ops.views import Finding
+from relayer.ops.web import WebServer
+from relayer.parts import Parts
 from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
-from relayer.pipeline.lane import ChainBells, Engine, make_follower, run_follower, run_lane
+from relayer.pipeline.lane import ChainBells, Engine, run_follower, run_lane
 from relayer.pipeline.loop import Bell
+from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.tenure import Tenure
+from relayer.rereading import ask_again, block_of, chain_named, see_through
 from relayer.settings import Settings, parse_section
-from relayer.store import Lease, Rescan, Role, Store
+from relayer.store import Role, Store
 
 DRAIN_S = 30.0
 GAUGES_EVERY_S = 2.0
-WATCH_EVERY_S = 0.5
 
 
 def now() -> Timestamp:
@@ -57,34 +65,38 @@ class Context:
     now: Callable[[], Timestamp]
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything `build` opened, for whoever runs, proves or backfills with it."""
-
-    settings: Settings
-    store: Store
-    chains: Mapping[str, ChainClient]
-    engine: Engine
-    bells: Mapping[ChainId, ChainBells]
-    metrics: Metrics
-
-
 @contextlib.asynccontextmanager
 async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Parts]:
     """Open store, chains and adapters; close them in reverse order.
 
     `attach` shares the embedded store of a running relayer instead of being refused.
     """
+    async with (
+        _opened_store(settings, attach=attach) as store,
+        _assembled(store, Metrics(version=__version__), settings) as parts,
+    ):
+        yield parts
+
+
+@contextlib.asynccontextmanager
+async def _opened_store(settings: Settings, *, attach: bool = False) -> AsyncIterator[Store]:
+    store = await Store.open(
+        settings.redis,
+        settings.data_dir,
+        clock=now,
+        attach=attach,
+        retention_s=settings.retention_s,
+    )
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _assembled(store: Store, metrics: Metrics, settings: Settings) -> AsyncIterator[Parts]:
+    """Everything but the store, which outlives a configuration."""
     async with contextlib.AsyncExitStack() as stack:
-        metrics = Metrics(version=__version__)
-        store = await Store.open(
-            settings.redis,
-            settings.data_dir,
-            clock=now,
-            attach=attach,
-            retention_s=settings.retention_s,
-        )
-        stack.push_async_callback(store.aclose)
         chains: dict[str, ChainClient] = {}
         for name, chain_settings in settings.chains.items():
             chain = ChainClient(name, chain_settings, clock=time.time, observer=metrics.rpc)
@@ -105,6 +117,11 @@ async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Pa
             forest=forest,
             adapters=adapters,
             policy=Policy(settings.policy),
+            pauses=PauseBoard(
+                store,
+                names={chain.chain_id: name for name, chain in chains.items()},
+                on_change=partial(_wake_all, bells),
+            ),
             metrics=metrics,
             now=now,
             rng=random.Random(),  # noqa: S311 - jitter, not a secret
@@ -140,40 +157,90 @@ def _wake_lanes(bells: Mapping[ChainId, ChainBells], facts: Sequence[Fact]) -> N
             bells[chain].prover.ring()
 
 
-async def run(settings: Settings, *, on_ready: Callable[[], None] | None = None) -> None:
-    """Relay until SIGTERM or SIGINT; stops within 35 s, in the reverse order of its start."""
+def _wake_all(bells: Mapping[ChainId, ChainBells]) -> None:
+    for chain in bells.values():
+        for bell in (chain.follower, chain.prover, chain.submitter):
+            bell.ring()
+
+
+async def run(
+    settings: Settings,
+    *,
+    on_ready: Callable[[], None] | None = None,
+    reread: Callable[[], Settings] | None = None,
+    logging: Logging | None = None,
+) -> None:
+    """Relay until SIGTERM or SIGINT; stops within 35 s, in the reverse order of its start.
+
+    SIGHUP, or an operator, has it take up what `reread` returns then, without a restart.
+    `logging` is what can be changed of this process's logs.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     owner = settings.instance or f"{socket.gethostname()}:{os.getpid()}"
     log = structlog.get_logger("relayer").bind(instance=owner)
-    async with build(settings) as parts:
-        service = asyncio.create_task(_serve_all(parts, owner, on_ready))
+    sources = Sources(reread or (lambda: settings), logging or Logging(settings.log.level))
+    metrics = Metrics(version=__version__)
+    async with _opened_store(settings) as store:
+        generations = Generations(
+            partial(_opened_generation, store, metrics), partial(_work, owner), stop=_stopped
+        )
+        await generations.start(settings)
+        desk = Desk(generations, sources, now)
+        service = asyncio.create_task(_serve_all(generations, desk, on_ready))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({service, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if service.done():
-            await service
-        log.info("stopping")
-        service.cancel()
-        _, stuck = await asyncio.wait({service}, timeout=DRAIN_S)
-    if stuck:
+        if not service.done():
+            log.info("stopping")
+        failed = service.done()
+        ended = await _stopped(service)
+        await generations.aclose()
+    if not ended or generations.is_stuck:
         log.error("stop_timed_out", seconds=DRAIN_S)
         os._exit(1)  # the store is closed; what a stuck task holds is in Redis
+    if failed:
+        service.result()
     log.info("stopped")
 
 
-async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | None) -> None:
-    signers = {chain.chain_id: _signers(chain) for chain in parts.chains.values()}
+async def _stopped(task: asyncio.Task[None]) -> bool:
+    """Cancel a task and wait for its end, but not for ever; whether it has ended."""
+    task.cancel()
+    _, stuck = await asyncio.wait({task}, timeout=DRAIN_S)
+    return not stuck
+
+
+@contextlib.asynccontextmanager
+async def _opened_generation(
+    store: Store, metrics: Metrics, settings: Settings
+) -> AsyncIterator[Parts]:
+    """What agents work with; the keys are read now, so that a bad one stops nothing that works."""
+    async with _assembled(store, metrics, settings) as parts:
+        signers = {
+            chain.chain_id: await asyncio.to_thread(_signers, chain)
+            for chain in parts.chains.values()
+        }
+        yield replace(parts, signers=signers)
+
+
+async def _serve_all(
+    generations: Generations[Parts], desk: Desk, on_ready: Callable[[], None] | None
+) -> None:
+    """The servers, and behind them one generation of agents after another."""
+    parts = generations.present
+    desk.take_up(parts.settings)
     listening = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
+    async with contextlib.AsyncExitStack() as servers, asyncio.TaskGroup() as group:
+        await _serve_operators(servers, parts, desk)
         group.create_task(
             serve(
                 parts.settings.http,
                 parts.store,
                 parts.metrics,
-                partial(_readiness, parts),
+                partial(_readiness, generations),
                 version=__version__,
                 on_listening=lambda _port: listening.set(),
             )
@@ -182,6 +249,28 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
         if on_ready is not None:
             on_ready()
         group.create_task(parts.store.guard())
+        group.create_task(desk.run())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, desk.reload_soon)
+        group.create_task(generations.run())
+
+
+async def _serve_operators(servers: contextlib.AsyncExitStack, parts: Parts, desk: Desk) -> None:
+    at = parts.settings.operator
+    if at is None:
+        return
+    door = Door(desk.tokens, parts.store, parts.metrics, now=now)
+    app = build_app(store=parts.store, running=desk, door=door, now=now)
+    server = WebServer(app, section="operator", host=at.host, port=at.port)
+    port = await server.start()
+    servers.push_async_callback(server.aclose)
+    structlog.get_logger("relayer").info("operator_listening", host=at.host, port=port)
+
+
+async def _work(owner: str, parts: Parts) -> None:
+    """One generation: every chain's agents, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(parts.engine.pauses.watch())
+        await parts.engine.pauses.known.wait()  # nothing is sent before we know what may be
         group.create_task(_refresh_gauges(parts))
         for chain in parts.chains.values():
             bells = parts.bells[chain.chain_id]
@@ -189,8 +278,8 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
             poll_s = chain.settings.poll_s
             follow = partial(run_follower, parts.engine, chain, bells, poll_s=poll_s)
             group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
-            if signers[chain.chain_id]:
-                own = signers[chain.chain_id]
+            own = parts.signers[chain.chain_id]
+            if own:
                 lane = partial(run_lane, parts.engine, chain, own, bells, poll_s=poll_s)
                 group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
 
@@ -234,10 +323,11 @@ async def _refresh_gauges(parts: Parts) -> None:
         metrics.declare_chain(
             chain.name,
             endpoints=[one.name for one in chain.health()],
-            signers=[signer.address for signer in _signers(chain)],
+            signers=[signer.address for signer in parts.signers[chain.chain_id]],
         )
     while True:
         await ask_store(store, metrics)
+        metrics.paused((one.target.kind, one.target.name) for one in parts.engine.pauses.all())
         with contextlib.suppress(RelayerError):
             metrics.messages(await store.counts())
             for chain in parts.chains.values():
@@ -252,7 +342,8 @@ async def _refresh_gauges(parts: Parts) -> None:
         await asyncio.sleep(GAUGES_EVERY_S)
 
 
-async def _readiness(parts: Parts) -> Health:
+async def _readiness(generations: Generations[Parts]) -> Health:
+    parts = generations.present
     chains = {
         name: Readiness(True)
         if any(endpoint.healthy for endpoint in chain.health())
@@ -277,53 +368,22 @@ async def prove(settings: Settings, message_id: MessageId) -> Step:
 async def backfill(
     settings: Settings,
     chain_name: str,
-    first: BlockNumber,
-    last: BlockNumber,
+    blocks: tuple[BlockNumber, BlockNumber] | TxHash,
     progress: Callable[[int, int], None],
-) -> int:
-    """Have an inclusive block range read again through the live code path; returns its blocks.
+) -> tuple[BlockNumber, BlockNumber]:
+    """Have a range of blocks, or the block of a transaction, read again through the live code path.
 
     A running relayer does it when there is one, else we do; when we are cut off, it stays asked
-    for. What is stored already stays as it is, and the cursor does not move.
+    for. What is stored already stays as it is, and the cursor does not move. Returns the range.
     """
     async with build(settings, attach=True) as parts:
-        chain = parts.chains.get(chain_name)
-        if chain is None:
-            raise ConfigInvalid(f"chains.{chain_name} is not in the configuration")
-        final = await chain.final_header()
-        if last > final.number:
-            raise ConfigInvalid(
-                f"--to {last} is not final yet: the newest final block of {chain_name} is"
-                f" {final.number}"
-            )
-        await parts.store.ask_rescan(chain.chain_id, first, last)
-        await _see_through(parts, chain, Rescan(first, last, first), progress)
-    return last - first + 1
-
-
-async def _see_through(
-    parts: Parts, chain: ChainClient, asked: Rescan, progress: Callable[[int, int], None]
-) -> None:
-    """Watch a range being read again; do it ourselves whenever nobody follows the chain."""
-    owner = f"backfill:{socket.gethostname()}:{os.getpid()}"
-    lease: Lease | None = None
-    total = asked.last - asked.first + 1
-    try:
-        while True:
-            found = await parts.store.rescans(chain.chain_id)
-            left = next((one for one in found if one.name == asked.name), None)
-            progress(total if left is None else left.at - asked.first, total)
-            if left is None:
-                return
-            if lease is None or not await parts.store.renew(lease):
-                lease = await parts.store.acquire(chain.chain_id, Role.FOLLOWER, owner)
-            if lease is None:
-                await asyncio.sleep(WATCH_EVERY_S)
-            else:
-                await make_follower(parts.engine, chain, lease).rescan(asked.last)
-    finally:
-        if lease is not None:
-            await parts.store.release_lease(lease)
+        chain = chain_named(parts, chain_name)
+        if isinstance(blocks, str):
+            block = await block_of(chain, blocks)
+            blocks = block, block
+        asked = await ask_again(parts, chain_name, *blocks)
+        await see_through(parts, chain, asked, progress)
+    return asked.first, asked.last
 
 
 async def check_online(settings: Settings) -> list[Finding]:

@@ -6,6 +6,7 @@ series of a configured chain and route exists from the start, so that `rate()` s
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
@@ -70,6 +71,11 @@ TX_OUTCOMES = (
     "refused",
 )
 """What becomes of a transaction; any other word counts as `other`."""
+
+REFUSALS = ("no_token", "wrong_token", "many_tokens", "too_many_failures", "too_many_requests")
+"""Why the operator API turned a request away."""
+
+ACT_OUTCOMES = ("ok", "refused", "failed")
 
 LEASE_ROLES = ("follower", "lane")
 
@@ -172,6 +178,7 @@ class Metrics:
         self._reorgs = self._counter(
             "reorgs", "Blocks replaced after the finality rule had accepted them.", "chain"
         )
+        self._paused = self._gauge("paused", "1 for what operators have paused.", "kind", "what")
         self._crashes = self._counter("agent_failures", "Failed ticks of agents.", "agent", "kind")
 
     def _what_does_it_cost(self) -> None:
@@ -236,6 +243,14 @@ class Metrics:
         for kind in STORE_ERRORS:
             self._store_errors.labels(kind)
         self._memory = self._gauge("store_memory_bytes", "Memory Redis uses.")
+        self._refusals = self._counter(
+            "operator_refusals", "Requests that the operator API refused, by why.", "why"
+        )
+        for why in REFUSALS:
+            self._refusals.labels(why)
+        self._acts = self._counter("operator_acts", "Acts of operators by outcome.", "outcome")
+        for outcome in ACT_OUTCOMES:
+            self._acts.labels(outcome)
 
     # --- series that must exist from the start -----------------------------------------------
 
@@ -282,6 +297,13 @@ class Metrics:
         self._tree.labels(tree)
         self._gaps.labels(tree)
         self._mismatches.labels(tree)
+
+    def forget(self, **labels: str) -> None:
+        """Remove every series that has all these labels: what it told of is no more."""
+        for found in vars(self).values():
+            if isinstance(found, Counter | Gauge | Histogram):
+                with contextlib.suppress(ValueError):  # it does not have all of these labels
+                    found.remove_by_labels(labels)
 
     # --- is it active? -----------------------------------------------------------------------
 
@@ -336,6 +358,12 @@ class Metrics:
     def reorg(self, chain: str) -> None:
         """A block that the finality rule had accepted was replaced."""
         self._reorgs.labels(chain).inc()
+
+    def paused(self, things: Iterable[tuple[str, str]]) -> None:
+        """Everything that is paused, by kind and name, in place of what was."""
+        self._paused.clear()
+        for kind, what in things:
+            self._paused.labels(kind, what).set(1)
 
     def agent_failed(self, agent: str, kind: str) -> None:
         """An agent's tick failed; `kind` is an error label or `crash`."""
@@ -405,6 +433,14 @@ class Metrics:
         """Redis was asked how it is and failed with one of `STORE_ERRORS`."""
         self._store.set(0)
         self._store_errors.labels(kind if kind in STORE_ERRORS else "other").inc()
+
+    def operator_refused(self, why: str) -> None:
+        """The operator API turned a request away for one of `REFUSALS`."""
+        self._refusals.labels(why).inc()
+
+    def operator_act(self, outcome: str) -> None:
+        """An operator's act came to one of `ACT_OUTCOMES`."""
+        self._acts.labels(outcome).inc()
 
     # --- making them -------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from relayer.pipeline.forest import Forest
 from relayer.pipeline.inbox import Inbox
 from relayer.pipeline.loop import Bell, run_agent
 from relayer.pipeline.nonces import SignerLane
+from relayer.pipeline.pauses import PausableAgent, PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.prover import Prover
 from relayer.pipeline.submitter import Submitter
@@ -37,6 +38,7 @@ class Engine:
     forest: Forest
     adapters: Mapping[BridgeName, Adapter]
     policy: Policy
+    pauses: PauseBoard
     metrics: Metrics
     now: Callable[[], Timestamp]
     rng: random.Random
@@ -89,8 +91,9 @@ async def run_follower(
     )
     async with asyncio.TaskGroup() as group:
         start = partial(run_agent, on_failure=engine.metrics.agent_failed)
-        group.create_task(start(follower, bells.follower, idle_s=poll_s))
-        group.create_task(start(auditor, Bell(), idle_s=AUDIT_EVERY_S))
+        pausable = partial(PausableAgent, chain=chain.chain_id, pauses=engine.pauses)
+        group.create_task(start(pausable(follower), bells.follower, idle_s=poll_s))
+        group.create_task(start(pausable(auditor), Bell(), idle_s=AUDIT_EVERY_S))
 
 
 async def run_lane(
@@ -110,6 +113,7 @@ async def run_lane(
         store=engine.store,
         lease=lease,
         policy=engine.policy,
+        pauses=engine.pauses,
         metrics=engine.metrics,
         out=inbox,
         on_ready=bells.submitter.ring,
@@ -122,6 +126,7 @@ async def run_lane(
         store=engine.store,
         lease=lease,
         policy=engine.policy,
+        pauses=engine.pauses,
         metrics=engine.metrics,
         inbox=inbox,
         now=engine.now,
@@ -148,6 +153,7 @@ async def _signer_lanes(
             signer=signer,
             store=engine.store,
             lease=lease,
+            pauses=engine.pauses,
             metrics=engine.metrics,
             now=engine.now,
         )

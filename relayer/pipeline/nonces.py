@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import rlp
 import structlog
 
+from relayer.acts import Target
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, bump, quote
 from relayer.chains.signers import Signer
@@ -21,6 +22,7 @@ from relayer.errors import RpcRefused, Transient
 from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, Wei
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.packing import INTRINSIC_GAS, Body
+from relayer.pipeline.pauses import PauseBoard
 from relayer.store import Attempt, Charge, Intent, IntentCall, Lease, Settlement, Store
 
 TYPE_1 = b"\x01"
@@ -57,6 +59,7 @@ class SignerLane:
         signer: Signer | None,
         store: Store,
         lease: Lease,
+        pauses: PauseBoard,
         metrics: Metrics,
         now: Callable[[], Timestamp],
     ) -> None:
@@ -67,6 +70,7 @@ class SignerLane:
         self._signer = signer
         self._store = store
         self._lease = lease
+        self._pauses = pauses
         self._metrics = metrics
         self._now = now
         self._intents: dict[int, Intent] = {}
@@ -87,9 +91,16 @@ class SignerLane:
     def in_flight(self) -> int:
         return len(self._intents)
 
+    @property
+    def has_key(self) -> bool:
+        """Whether it could send something new at all."""
+        return self._signer is not None
+
     def room(self) -> int:
         """Transactions that may be sent now."""
         if self._signer is None or self._settle_until is not None:
+            return 0
+        if self._pauses.of(Target.signer(self.address)) is not None:
             return 0
         return max(0, self._chain.settings.lane.window - len(self._intents))
 

@@ -35,6 +35,7 @@ from relayer.pipeline.follower import sources_on
 from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.nonces import Mined, SignerLane
 from relayer.pipeline.packing import Failed, Pack, Packer, body_of, revert_of
+from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.receipts import carried_by, cost_of, income_of
 from relayer.pipeline.retry import RetryPolicy
@@ -65,6 +66,7 @@ class Submitter:
         store: Store,
         lease: Lease,
         policy: Policy,
+        pauses: PauseBoard,
         metrics: Metrics,
         inbox: Inbox,
         now: Callable[[], Timestamp],
@@ -77,6 +79,7 @@ class Submitter:
         self._store = store
         self._lease = lease
         self._budgets = Budgets(chain.chain_id, policy, store, now)
+        self._pauses = pauses
         self._metrics = metrics
         self._inbox = inbox
         self._now = now
@@ -130,7 +133,25 @@ class Submitter:
 
     # --- sending -----------------------------------------------------------------------------
 
+    async def _put_off_paused(self) -> None:
+        """What was proved before it was paused goes back to waiting, and says why."""
+        own = [signer.address for signer in self._signers if signer.has_key]
+        nobody = self._pauses.signers_wait(own)
+        kept: list[ReadyCall] = []
+        waits: list[tuple[MessageId, Wait]] = []
+        for item in self._inbox.take(len(self._inbox)):
+            wait = self._pauses.wait_of(item.record) or nobody
+            if wait is None:
+                kept.append(item)
+            else:
+                waits.append((item.record.id, wait))
+        self._inbox.put(kept)
+        if waits:
+            await self._store.note_waits(self._lease, waits)
+
     async def _send_ready(self) -> None:
+        if self._pauses.all():
+            await self._put_off_paused()
         signer = self._freest()
         if signer is None or not len(self._inbox):
             return

@@ -13,9 +13,16 @@ from relayer.settings.chain import (
     SignerSettings,
 )
 from relayer.settings.explaining import Problem, parse_section, problems_in
+from relayer.settings.masking import masked, secrets_in
 from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
-from relayer.settings.reading import load_settings
-from relayer.settings.service import HttpSettings, LogSettings, RedisSettings, TraceSettings
+from relayer.settings.reading import load_settings, read_tokens
+from relayer.settings.service import (
+    HttpSettings,
+    LogSettings,
+    OperatorSettings,
+    RedisSettings,
+    TraceSettings,
+)
 from relayer.settings.values import AddressText, Name, Section
 from relayer.settings.whole import Settings, json_schema
 
@@ -32,6 +39,7 @@ __all__ = [
     "LogSettings",
     "MatchRule",
     "Name",
+    "OperatorSettings",
     "PolicySettings",
     "Problem",
     "RedisSettings",
@@ -42,6 +50,9 @@ __all__ = [
     "body_pattern",
     "json_schema",
     "load_settings",
+    "masked",
     "parse_section",
     "problems_in",
+    "read_tokens",
+    "secrets_in",
 ]

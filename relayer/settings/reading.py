@@ -9,6 +9,7 @@ from typing import Any
 
 from relayer.errors import ConfigInvalid
 from relayer.settings.explaining import parse_section
+from relayer.settings.service import OperatorSettings
 from relayer.settings.values import SECRET_URLS
 from relayer.settings.whole import Settings
 from relayer.settings.yaml_text import read_yaml
@@ -18,6 +19,10 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 30
 """Levels of nesting; ours are less than ten."""
 
+SHORTEST_TOKEN = 32
+LONGEST_TOKEN = 512
+
+_TOKEN = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},{LONGEST_TOKEN}}}")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -36,6 +41,23 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     except ConfigInvalid as bad:
         lines = (f"{path}: {line}" for line in str(bad).splitlines())
         raise ConfigInvalid("\n".join(lines)) from None
+
+
+def read_tokens(settings: OperatorSettings) -> dict[str, str]:
+    """The operator API's tokens by the names of their files; ConfigInvalid names a bad one."""
+    tokens: dict[str, str] = {}
+    for place, path in enumerate(settings.token_files):
+        at = f"operator.token_files[{place}]"
+        token = _read_text(path, f"{at}: cannot read {path}").strip()
+        if not _TOKEN.fullmatch(token):
+            raise ConfigInvalid(
+                f"{at}: {path} must hold {SHORTEST_TOKEN} to {LONGEST_TOKEN} printable characters"
+                " without spaces; `openssl rand -hex 32` makes some"
+            )
+        if token in tokens.values():
+            raise ConfigInvalid(f"{at}: {path} holds the same token as the other file")
+        tokens[path.name] = token
+    return tokens
 
 
 def _read_text(path: Path, failure: str) -> str:

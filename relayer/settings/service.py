@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from relayer.settings.values import LONGEST_S, Section, admit_files, url_with
 
@@ -29,6 +30,22 @@ class HttpSettings(Section):
 
     host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
     port: int = Field(default=8080, ge=0, le=65535)
+
+
+class OperatorSettings(Section):
+    """Where the operator API is served, and the files that hold its tokens; port 0 takes any."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    port: int = Field(default=8081, ge=0, le=65535)
+    token_files: list[Path] = Field(min_length=1, max_length=2)
+    """Two while one takes the other's place; both are valid then."""
+
+    @field_validator("token_files")
+    @classmethod
+    def _differ(cls, files: list[Path]) -> list[Path]:
+        if len({file.name for file in files}) < len(files):
+            raise ValueError("must have different file names: the audit log tells them by these")
+        return files
 
 
 class TraceSettings(Section):

@@ -9,7 +9,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from relayer.settings.chain import ChainSettings
 from relayer.settings.policy import PolicySettings
-from relayer.settings.service import HttpSettings, LogSettings, RedisSettings, TraceSettings
+from relayer.settings.service import (
+    HttpSettings,
+    LogSettings,
+    OperatorSettings,
+    RedisSettings,
+    TraceSettings,
+)
 from relayer.settings.values import Name, Section
 
 
@@ -29,6 +35,8 @@ class Settings(Section):
     instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     redis: RedisSettings = RedisSettings()
     http: HttpSettings = HttpSettings()
+    operator: OperatorSettings | None = None
+    """None: there is no operator API."""
     log: LogSettings = LogSettings()
     traces: TraceSettings | None = None
     chains: dict[Name, ChainSettings] = Field(min_length=1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from relayer.store.audit import ActPage
 from relayer.store.embedded import EmbeddedRedis
+from relayer.store.operator import Operated
 from relayer.store.rescans import Rescan
 from relayer.store.shapes import (
     Attempt,
@@ -27,6 +29,7 @@ from relayer.store.shapes import (
 from relayer.store.store import Store
 
 __all__ = [
+    "ActPage",
     "Attempt",
     "Charge",
     "CostTotal",
@@ -39,6 +42,7 @@ __all__ = [
     "IntentCall",
     "Lease",
     "Memory",
+    "Operated",
     "Page",
     "Rescan",
     "Role",

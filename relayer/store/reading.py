@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
@@ -99,7 +99,7 @@ class Reading(Wire):
     async def list(
         self,
         *,
-        status: Status | None = None,
+        status: Status | Collection[Status] | None = None,
         route: Route | None = None,
         reason: Reason | None = None,
         limit: int = 100,
@@ -112,7 +112,7 @@ class Reading(Wire):
         size = max(1, min(limit, MAX_PAGE))
         chains = [route.destination] if route is not None else await self.chains()
         args = {
-            "statuses": [status.value] if status else [each_status.value for each_status in Status],
+            "statuses": [one.value for one in _statuses(status)],
             "route": "" if route is None else str(route),
             "reason": "" if reason is None else reason.value,
             "after": "" if after is None else _mark(after),
@@ -198,6 +198,12 @@ class Reading(Wire):
             sum(int(node.get("used_memory", 0)) for node in nodes),
             sum(int(node.get("maxmemory", 0)) for node in nodes),
         )
+
+
+def _statuses(wanted: Status | Collection[Status] | None) -> list[Status]:
+    if wanted is None:
+        return list(Status)
+    return [wanted] if isinstance(wanted, Status) else sorted(wanted)
 
 
 def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from relayer.message import (
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.nonces import SignerLane
+from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.prover import Prover
 from relayer.pipeline.submitter import Submitter
@@ -190,12 +191,14 @@ class LaneWorld:
         self.bridge = bridge
         self.inbox = Inbox(1000)
         self.metrics = Metrics()
+        self.pauses = PauseBoard(store, names={TEN: "ten"})
         shared: dict[str, Any] = {
             "chain": chain,
             "adapters": {bridge.name: bridge},
             "store": store,
             "lease": lease,
             "policy": Policy(policy or PolicySettings()),
+            "pauses": self.pauses,
             "metrics": self.metrics,
             "now": clock,
         }
@@ -211,6 +214,7 @@ class LaneWorld:
             signer=signer,
             store=self.store,
             lease=self.lease,
+            pauses=self.pauses,
             metrics=self.metrics,
             now=self.clock,  # type: ignore[arg-type]
         )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
+from relayer.acts import Act, Pause, Target
 from relayer.adapter import Wait
 from relayer.message import Address, BlockNumber, Gas, Gate, Reason, RootSeen, Timestamp, Wei
 from relayer.settings import RedisSettings
@@ -63,6 +64,10 @@ async def lived(store: Store, leases: Leases) -> Store:
     )
     await store.settle(lane, signer, 2, mined)
     await store.claim_due(lane, store.now(), 10, 60)
+    await store.pause(Pause(Target.lane(lane.chain), "ops", "", Timestamp(1.0)))
+    act = Act(Timestamp(1.0), "ops", "local", "retry", "", "ok")
+    await store.note_act(act)
+    await store.note_stranger(act)
     return store
 
 

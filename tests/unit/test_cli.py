@@ -18,7 +18,7 @@ from relayer import __version__, protocols
 from relayer.adapter import Call, Clock, Done, Refuse, Step, Wait
 from relayer.cli import main
 from relayer.cli.checks import full_schema, offline_findings
-from relayer.cli.invocation import CommonGroup, Invocation, common, exit_code, secrets_in
+from relayer.cli.invocation import CommonGroup, Invocation, common, exit_code
 from relayer.cli.messages import COMMANDS as MESSAGE_COMMANDS
 from relayer.cli.service import step_view
 from relayer.errors import (
@@ -34,7 +34,7 @@ from relayer.errors import (
     UnknownRecord,
 )
 from relayer.message import Address, BridgeName, Gate, Reason, Timestamp
-from relayer.settings import load_settings
+from relayer.settings import load_settings, secrets_in
 from tests.unit.sample_records import id_of, tx_of
 
 CONFIGS = Path(__file__).parents[2] / "config"

@@ -1,0 +1,37 @@
+"""What one generation of agents works with, opened from one configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from relayer.chains import ChainClient
+from relayer.chains.signers import Signer
+from relayer.message import ChainId, Route
+from relayer.ops.metrics import Metrics
+from relayer.pipeline.lane import ChainBells, Engine
+from relayer.settings import Settings
+from relayer.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that was opened, for whoever runs, proves or backfills with it."""
+
+    settings: Settings
+    store: Store
+    chains: Mapping[str, ChainClient]
+    engine: Engine
+    bells: Mapping[ChainId, ChainBells]
+    metrics: Metrics
+    signers: Mapping[ChainId, Sequence[Signer]] = field(default_factory=dict)
+    """Only where something is to be sent."""
+
+    @property
+    def chain_ids(self) -> dict[str, ChainId]:
+        return {name: chain.chain_id for name, chain in self.chains.items()}
+
+    @property
+    def routes(self) -> set[Route]:
+        """Every route that the configured bridges carry."""
+        return {route for one in self.engine.adapters.values() for route in one.routes()}
