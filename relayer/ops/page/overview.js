@@ -1,7 +1,7 @@
 // The overview: routes, chains, signers and the newest dead letters.
 
 import { read } from "./api.js";
-import { pauseButton } from "./acts.js";
+import { pauseButton, pauses, pauseTable } from "./acts.js";
 import { chains, explore, nameOf } from "./chains.js";
 import { el } from "./dom.js";
 import { ago, amount, hash, more, section, table, tone } from "./parts.js";
@@ -18,10 +18,11 @@ export const title = () => "Overview";
 export const concerns = () => true;
 
 export async function load(_place, signal) {
-  const [routes, known, dead] = await Promise.all([
+  const [routes, known, dead, paused] = await Promise.all([
     read("/v1/routes", { signal }), chains({ signal, fresh: true }), read(`/v1/messages?status=dead&limit=${DEAD_SHOWN}`, { signal }),
+    pauses(signal),
   ]);
-  return { routes: routes.routes ?? [], known, dead: dead.messages ?? [] };
+  return { routes: routes.routes ?? [], known, dead: dead.messages ?? [], paused };
 }
 
 // Show more rows of one table.
@@ -29,10 +30,11 @@ export function grow(name) {
   shown[name] += STEP * 4;
 }
 
-export function draw(_place, { routes, known, dead }) {
+export function draw(_place, { routes, known, dead, paused }) {
   return [
     el("h1", { class: "unseen", "data-key": "title" }, "Overview"),
     tiles(routes),
+    pauseTable(paused),
     routeTable(routes, known),
     deadLetters(dead, routes, known),
     el("div", { class: "two", "data-key": "two" }, chainTable(known), signerTable(known)),
