@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
+
+import structlog
 
 from relayer.errors import Fatal
 from relayer.settings import Settings
@@ -37,6 +40,7 @@ class Generations(Generic[P]):
         self._handed_over = asyncio.Event()
         self._present: _Opened[P] | None = None
         self._next: _Opened[P] | None = None
+        self._stopped_at = 0.0
         self.is_stuck = False
         """A generation did not stop in time: only the end of the process ends it."""
 
@@ -62,6 +66,7 @@ class Generations(Generic[P]):
             try:
                 await asyncio.wait({work, handed_over}, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self._stopped_at = time.monotonic()
                 handed_over.cancel()
                 self.is_stuck = not await self._stop(work)
             if self.is_stuck:
@@ -104,6 +109,8 @@ class Generations(Generic[P]):
         assert self._present is not None
         await former.stack.aclose()
         self._present.works.set()
+        pause_s = round(time.monotonic() - self._stopped_at, 3)
+        structlog.get_logger("relayer").info("took_over", pause_s=pause_s)
 
 
 class _Opened(Generic[P]):

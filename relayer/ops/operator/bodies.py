@@ -20,9 +20,9 @@ B = TypeVar("B", bound=BaseModel)
 
 
 class Body(BaseModel):
-    """A JSON object without unknown fields."""
+    """A JSON object without unknown fields; nothing is turned into another type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def _is_route(text: str) -> str:
@@ -56,7 +56,7 @@ class SelectionBody(Body):
     destination: Chain | None = None
     sender: AccountText | None = None
     recipient: AccountText | None = None
-    dry_run: Annotated[bool, Field(strict=True)] = False
+    dry_run: bool = False
     """Only say how many there are."""
     after: ShortText | None = None
     """Go on behind the mark that the answer before ended with."""
@@ -92,8 +92,8 @@ class BackfillBody(Body):
     """Blocks to read again: an inclusive range, or the block of a transaction."""
 
     chain: ShortText
-    first: int | None = Field(default=None, ge=0, le=MAX_BLOCK, strict=True)
-    last: int | None = Field(default=None, ge=0, le=MAX_BLOCK, strict=True)
+    first: int | None = Field(default=None, ge=0, le=MAX_BLOCK)
+    last: int | None = Field(default=None, ge=0, le=MAX_BLOCK)
     tx: HashText | None = None
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from relayer.acts import LONGEST_TEXT, Act
-from relayer.errors import ConfigInvalid, IllegalTransition, RelayerError, Transient, UnknownRecord
+from relayer.errors import Fatal, IllegalTransition, RelayerError, Transient, UnknownRecord
 from relayer.message import Timestamp
 from relayer.ops.metrics import Metrics
 from relayer.ops.operator.limits import Bucket, Buckets
@@ -75,8 +75,9 @@ class Door:
 
     @property
     def middlewares(self) -> list[Middleware]:
-        return [web.middleware(self._let_in), web.middleware(self._write_down)]
+        return [self._let_in, self._write_down]
 
+    @web.middleware
     async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse whoever has no valid token, and whoever asks too often."""
         caller = self._tokens.caller(request.headers.getall(hdrs.AUTHORIZATION, []))
@@ -114,6 +115,7 @@ class Door:
             return Refused(400, "give exactly one Authorization header", field="Authorization")
         return Refused(401, "give a valid token: `Authorization: Bearer TOKEN`")
 
+    @web.middleware
     async def _write_down(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every request that would change something is one line of the audit log."""
         if request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
@@ -175,7 +177,7 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 _STATUS: tuple[tuple[type[RelayerError], int], ...] = (
-    (ConfigInvalid, 400),
+    (Fatal, 400),
     (UnknownRecord, 404),
     (IllegalTransition, 409),
 )
