@@ -257,6 +257,34 @@ class Record:
         return self.message.route
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a message's timeline, as it is told to whoever listens."""
+
+    chain: ChainId
+    """The destination, by which events are numbered."""
+    number: int
+    at: Timestamp
+    id: MessageId
+    route: Route
+    status: Status
+    reason: Reason
+    origin_tx: TxHash
+    tx: TxHash | None
+    """The last transaction that carried the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events of one chain in order."""
+
+    events: tuple[Event, ...]
+    newest: int
+    """Number of the chain's newest event, in the page or not."""
+    missed: int
+    """Events asked for that are not kept any more; -1 when nobody knows how many."""
+
+
 # --- facts: what a chain said in a block we hold final --------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relayer.store.embedded import EmbeddedRedis
+from relayer.store.notices import Notice, WebhookState
 from relayer.store.rescans import Rescan
 from relayer.store.shapes import (
     Attempt,
@@ -19,10 +20,12 @@ from relayer.store.shapes import (
     Page,
     Role,
     RollbackResult,
+    RouteState,
     SaveResult,
     Settlement,
     StatusCount,
     TreeState,
+    Where,
 )
 from relayer.store.store import Store
 
@@ -39,13 +42,17 @@ __all__ = [
     "IntentCall",
     "Lease",
     "Memory",
+    "Notice",
     "Page",
     "Rescan",
     "Role",
     "RollbackResult",
+    "RouteState",
     "SaveResult",
     "Settlement",
     "StatusCount",
     "Store",
     "TreeState",
+    "WebhookState",
+    "Where",
 ]

@@ -23,7 +23,7 @@ from relayer.message import (
 from relayer.store import codec
 from relayer.store.connect import sections
 from relayer.store.keys import base
-from relayer.store.shapes import CostTotal, Memory, Page, StatusCount
+from relayer.store.shapes import CostTotal, Memory, Page, RouteState, StatusCount, Where
 from relayer.store.wire import Wire, each
 
 log = structlog.get_logger()
@@ -31,7 +31,12 @@ log = structlog.get_logger()
 MAX_PAGE = 1000
 SCAN_LIMIT = 20_000
 """Entries one page looks at per index before it answers with what it has."""
+LOAD_LIMIT = 2000
+"""Records one page reads per chain to see whether they match: about 20 ms of Redis."""
 TX_LIMIT = 1000
+
+
+ANYWHERE = Where()
 
 
 class Reading(Wire):
@@ -102,25 +107,36 @@ class Reading(Wire):
         status: Status | None = None,
         route: Route | None = None,
         reason: Reason | None = None,
+        where: Where = ANYWHERE,
         limit: int = 100,
         after: str | None = None,
+        oldest_first: bool = False,
     ) -> Page:
-        """Messages newest first, filtered; a page may hold fewer than `limit` and not be the last.
+        """Messages by time, filtered; a page may hold fewer than `limit` and not be the last.
 
-        `after` is the previous page's mark; `UnknownRecord` when it is malformed.
+        The time is when it was seen, of a delivered message when that was: one that is delivered
+        while somebody reads pages moves to the newest end. `after` is the previous page's mark;
+        `UnknownRecord` when it is malformed.
         """
         size = max(1, min(limit, MAX_PAGE))
-        chains = [route.destination] if route is not None else await self.chains()
         args = {
             "statuses": [status.value] if status else [each_status.value for each_status in Status],
             "route": "" if route is None else str(route),
             "reason": "" if reason is None else reason.value,
+            "bridge": where.bridge or "",
+            "origin": "" if where.origin is None else str(where.origin),
+            "sender": (where.sender or "").lower(),
+            "recipient": (where.recipient or "").lower(),
             "after": "" if after is None else _mark(after),
+            "oldest_first": oldest_first,
             "limit": size,
             "scan": SCAN_LIMIT,
+            "loads": LOAD_LIMIT,
         }
+        destination = where.destination if route is None else route.destination
+        chains = await self.chains() if destination is None else [destination]
         answers = await each([self.run("page", chain, args) for chain in chains])
-        return self._page(chains, answers, size=size)
+        return self._page(chains, answers, size=size, oldest_first=oldest_first)
 
     def _page(
         self,
@@ -128,17 +144,19 @@ class Reading(Wire):
         answers: Sequence[tuple[bytes, Sequence[tuple[bytes, bytes, Sequence[bytes]]]]],
         *,
         size: int,
+        oldest_first: bool,
     ) -> Page:
-        """Merge the chains' pages down to the newest mark up to which all of them are complete."""
+        """Merge the chains' pages down to the first mark up to which all of them are complete."""
         marks = [_position(bound.decode()) for bound, _ in answers if bound]
-        floor = max(marks, default=None)
+        nearest = min if oldest_first else max
+        floor = nearest(marks) if marks else None
         rows = [
             ((float(score), raw_id.decode()), chain, flat)
             for chain, (_, found) in zip(chains, answers, strict=True)
             for score, raw_id, flat in found
         ]
-        rows.sort(key=lambda row: row[0], reverse=True)
-        whole = [row for row in rows if floor is None or row[0] >= floor]
+        rows.sort(key=lambda row: row[0], reverse=not oldest_first)
+        whole = [row for row in rows if floor is None or nearest(row[0], floor) == row[0]]
         shown = whole[:size]
         if len(whole) > size:
             floor = shown[-1][0]
@@ -172,6 +190,16 @@ class Reading(Wire):
         """When the oldest message the lane still works on was first seen; None without one."""
         answer = await self.run("lane_state", chain)
         return Timestamp(float(answer[0])) if answer[0] else None
+
+    async def route_states(self, chain: ChainId) -> dict[Route, RouteState]:
+        """How each route to `chain` is doing."""
+        return {
+            Route.parse(route.decode()): RouteState(
+                Timestamp(float(oldest)) if oldest else None,
+                tuple(float(text) for text in times),
+            )
+            for route, oldest, times in await self.run("route_states", chain)
+        }
 
     async def cost_totals(self, chain: ChainId) -> dict[Route, CostTotal]:
         """What deliveries to `chain` have cost, by route."""

@@ -12,6 +12,7 @@ from relayer.message import (
     Address,
     BlockHash,
     BlockNumber,
+    BridgeName,
     ChainId,
     Gas,
     MessageId,
@@ -41,10 +42,12 @@ __all__ = [
     "Page",
     "Role",
     "RollbackResult",
+    "RouteState",
     "SaveResult",
     "Settlement",
     "StatusCount",
     "TreeState",
+    "Where",
 ]
 
 
@@ -53,6 +56,7 @@ class Role(StrEnum):
 
     FOLLOWER = "follower"
     LANE = "lane"
+    WEBHOOKS = "webhooks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +230,27 @@ class StatusCount:
     route: Route
     status: Status
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which messages are meant; what is None does not matter."""
+
+    bridge: BridgeName | None = None
+    origin: ChainId | None = None
+    destination: ChainId | None = None
+    sender: str | None = None
+    recipient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """How one route is doing."""
+
+    oldest_pending: Timestamp | None
+    """When the oldest message that is not finished was first seen."""
+    times_s: tuple[float, ...]
+    """How long our latest deliveries took from seen to delivered, newest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from relayer.errors import SchemaMismatch
 from relayer.message import ChainId, MessageId, Record
 from relayer.store.connect import connect, require_safe, sections
 from relayer.store.embedded import EmbeddedRedis
+from relayer.store.events import Events
 from relayer.store.keys import META, SCHEMA_VERSION, base
 from relayer.store.lane import Lane
 from relayer.store.leases import Leases
+from relayer.store.notices import Notices
 from relayer.store.operator import Operator
 from relayer.store.proofs import Proofs
 from relayer.store.reading import Reading
@@ -28,7 +30,7 @@ RETENTION_S = 7 * 86400.0
 """Delivered messages are shown for a week."""
 
 
-class Store(Leases, Trees, Rescans, Proofs, Lane, Operator, Reading):
+class Store(Leases, Trees, Rescans, Proofs, Lane, Operator, Events, Notices, Reading):
     """All state of the service, in Redis; see `keys.CHAIN_KEYS` for what is where."""
 
     _embedded: EmbeddedRedis | None = None
