@@ -22,6 +22,7 @@ from relayer.chains.signers import Signer, load_signer
 from relayer.checkup import check_chain, check_code, check_protocols, check_store
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp
+from relayer.ops.api import ApiMetrics, DappApi, Limits
 from relayer.ops.http import Health, Readiness, serve
 from relayer.ops.metrics import Metrics
 from relayer.ops.pulse import ask_store
@@ -32,6 +33,8 @@ from relayer.pipeline.lane import ChainBells, Engine, make_follower, run_followe
 from relayer.pipeline.loop import Bell
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.tenure import Tenure
+from relayer.self_relay import SelfRelay
+from relayer.serving import LiveNetwork, Served
 from relayer.settings import Settings, parse_section
 from relayer.store import Lease, Rescan, Role, Store
 
@@ -160,7 +163,7 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
         group.create_task(
             serve(
                 parts.settings.http,
-                parts.store,
+                _dapp_api(parts, signers),
                 parts.metrics,
                 partial(_readiness, parts),
                 version=__version__,
@@ -182,6 +185,30 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
                 own = signers[chain.chain_id]
                 lane = partial(run_lane, parts.engine, chain, own, bells, poll_s=poll_s)
                 group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
+
+
+def _dapp_api(parts: Parts, signers: Mapping[ChainId, Sequence[Signer]]) -> DappApi:
+    def served() -> Served:
+        addresses = {chain: [one.address for one in own] for chain, own in signers.items()}
+        return Served(parts.chains, parts.engine.adapters, addresses)
+
+    http = parts.settings.http
+    return DappApi(
+        store=parts.store,
+        network=LiveNetwork(parts.store, served, time.monotonic),
+        prove=SelfRelay(lambda: parts.engine.adapters, time.monotonic).prove,
+        metrics=ApiMetrics(parts.metrics.registry),
+        now=now,
+        limits=Limits(
+            rate_per_s=http.rate_per_s,
+            burst=http.burst,
+            trusted_proxies=http.trusted_proxies,
+            subscribers=http.subscribers,
+            subscribers_per_client=http.subscribers_per_client,
+            cors_origins=http.cors_origins,
+        ),
+        version=__version__,
+    )
 
 
 def _signers(chain: ChainClient) -> list[Signer]:

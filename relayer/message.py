@@ -258,6 +258,18 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Where:
+    """Which messages are meant, by where they go and who sent them; None does not matter."""
+
+    bridge: BridgeName | None = None
+    origin: ChainId | None = None
+    destination: ChainId | None = None
+    sender: str | None = None
+    """0x hex; an address equals its word padded with zeros."""
+    recipient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One line of a message's timeline, as it is told to whoever listens."""
 
@@ -279,6 +291,10 @@ class EventPage:
     """Events of one chain in order."""
 
     events: tuple[Event, ...]
+    start: int
+    """Number before the first one that was looked at."""
+    upto: int
+    """Number of the last one that was looked at: the next page goes on behind it."""
     newest: int
     """Number of the chain's newest event, in the page or not."""
     missed: int

@@ -67,13 +67,18 @@ class WebServer:
         await self._runner.cleanup()
 
 
-def bounded(at_once: int) -> Middleware:
-    """Answers at most so many requests at once, each within `ANSWER_WITHIN_S`."""
+def bounded(at_once: int, *, streams: frozenset[str] = frozenset()) -> Middleware:
+    """Answers at most so many requests at once, each within `ANSWER_WITHIN_S`.
+
+    `streams` are paths whose answers go on while the caller listens; they bound themselves.
+    """
     free = at_once
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal free
+        if request.path in streams:
+            return await handler(request)
         if free <= 0:
             raise Refused(503, "too many requests at once; try again", retry_after_s=1)
         free -= 1
@@ -92,7 +97,7 @@ def bounded(at_once: int) -> Middleware:
 
 @web.middleware
 async def secured(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Outermost: every error is JSON, and every answer carries the security headers."""
+    """Every error is JSON; answers carry the security headers, or their own of that name."""
     try:
         answer = await handler(request)
     except Refused as refused:
@@ -104,7 +109,8 @@ async def secured(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:  # noqa: BLE001 - a bug must answer as JSON, without its traceback
         structlog.get_logger("relayer").exception("http_crashed", path=request.path)
         answer = Refused(500, "internal error; see the log").answer()
-    answer.headers.update(SECURITY_HEADERS)
+    for name, value in SECURITY_HEADERS.items():
+        answer.headers.setdefault(name, value)
     return answer
 
 
@@ -139,6 +145,7 @@ _CODES = {
     404: "not_found",
     405: "method_not_allowed",
     413: "too_large",
+    429: "too_many_requests",
     500: "internal_error",
     503: "unavailable",
     504: "timeout",

@@ -17,6 +17,7 @@ from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pat
 from relayer.settings.reading import load_settings
 from relayer.settings.service import HttpSettings, LogSettings, RedisSettings
 from relayer.settings.values import AddressText, Name, Section
+from relayer.settings.webhooks import WebhookSettings
 from relayer.settings.whole import Settings, json_schema
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Section",
     "Settings",
     "SignerSettings",
+    "WebhookSettings",
     "body_pattern",
     "json_schema",
     "load_settings",

@@ -25,7 +25,6 @@ from relayer.store.shapes import (
     Settlement,
     StatusCount,
     TreeState,
-    Where,
 )
 from relayer.store.store import Store
 
@@ -54,5 +53,4 @@ __all__ = [
     "Store",
     "TreeState",
     "WebhookState",
-    "Where",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from relayer.errors import UnknownRecord
+import structlog
+
 from relayer.message import (
     ChainId,
     Event,
@@ -18,6 +18,8 @@ from relayer.message import (
     TxHash,
 )
 from relayer.store.wire import Wire
+
+log = structlog.get_logger()
 
 EVENTS_KEPT = 10_000
 """Newest events of one chain that are kept, about; `EVENTS` in words.lua."""
@@ -39,29 +41,38 @@ class Events(Wire):
         newest, kept, rows = await self.run("events", chain, args)
         last = int(newest)
         if after is None or after == last:
-            return EventPage((), last, missed=0)
-        events = tuple(_event(chain, row) for row in rows)
-        return EventPage(events, last, missed=_missed(after, last, kept=kept, events=events))
+            return EventPage((), start=last, upto=last, newest=last, missed=0)
+        numbers = [int(raw_id.partition(b"-")[0]) for raw_id, _ in rows]
+        found = (
+            _event(chain, number, flat) for number, (_, flat) in zip(numbers, rows, strict=True)
+        )
+        return EventPage(
+            tuple(event for event in found if event is not None),
+            start=numbers[0] - 1 if numbers else last,
+            upto=numbers[-1] if numbers else last,
+            newest=last,
+            missed=_missed(after, last, kept=kept, numbers=numbers),
+        )
 
 
-def _missed(after: int, last: int, *, kept: int, events: Sequence[Event]) -> int:
+def _missed(after: int, last: int, *, kept: int, numbers: Sequence[int]) -> int:
     """How many events behind `after` are gone, -1 when it is unknown (the store lost them)."""
     if after > last:
         return -1
-    first = events[0].number if events else last + 1
     if after == 0:  # numbers start at the time, so the distance from 0 says nothing
-        return -1 if kept >= EVENTS_KEPT or not events else 0
+        return -1 if kept >= EVENTS_KEPT or not numbers else 0
+    first = numbers[0] if numbers else last + 1
     return first - after - 1
 
 
-def _event(chain: ChainId, row: Sequence[Any]) -> Event:
-    raw_id, flat = row
+def _event(chain: ChainId, number: int, flat: Sequence[bytes]) -> Event | None:
+    """The event, or None for garbage: it must not keep listeners from those behind it."""
     texts = [part.decode("utf-8", "replace") for part in flat]
     fields = dict(zip(texts[::2], texts[1::2], strict=True))
     try:
         return Event(
             chain=chain,
-            number=int(raw_id.partition(b"-")[0]),
+            number=number,
             at=Timestamp(float(fields["at"])),
             id=MessageId(fields["id"]),
             route=Route.parse(fields["route"]),
@@ -71,4 +82,5 @@ def _event(chain: ChainId, row: Sequence[Any]) -> Event:
             tx=TxHash(fields["tx"]) if fields["tx"] else None,
         )
     except (KeyError, ValueError) as error:
-        raise UnknownRecord(f"an event of chain {chain} cannot be read ({error})") from error
+        log.error("event_unreadable", chain=chain, number=number, error=str(error))
+        return None

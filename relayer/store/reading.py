@@ -19,11 +19,12 @@ from relayer.message import (
     Timestamp,
     TxHash,
     Wei,
+    Where,
 )
 from relayer.store import codec
 from relayer.store.connect import sections
 from relayer.store.keys import base
-from relayer.store.shapes import CostTotal, Memory, Page, RouteState, StatusCount, Where
+from relayer.store.shapes import CostTotal, Memory, Page, RouteState, StatusCount
 from relayer.store.wire import Wire, each
 
 log = structlog.get_logger()
@@ -125,8 +126,8 @@ class Reading(Wire):
             "reason": "" if reason is None else reason.value,
             "bridge": where.bridge or "",
             "origin": "" if where.origin is None else str(where.origin),
-            "sender": (where.sender or "").lower(),
-            "recipient": (where.recipient or "").lower(),
+            "sender": _digits(where.sender),
+            "recipient": _digits(where.recipient),
             "after": "" if after is None else _mark(after),
             "oldest_first": oldest_first,
             "limit": size,
@@ -161,9 +162,21 @@ class Reading(Wire):
         if len(whole) > size:
             floor = shown[-1][0]
         records = tuple(
-            self._record(chain, (place[1].encode(), flat)) for place, chain, flat in shown
+            record
+            for place, chain, flat in shown
+            if (record := self._record_or_none(chain, place[1], flat)) is not None
         )
         return Page(records, None if floor is None else f"{floor[0]:.3f} {floor[1]}")
+
+    def _record_or_none(
+        self, chain: ChainId, message_id: str, flat: Sequence[bytes]
+    ) -> Record | None:
+        """One bad key must not hide the messages beside it."""
+        try:
+            return self._record(chain, (message_id.encode(), flat))
+        except UnknownRecord as garbage:
+            log.error("record_unreadable", error=str(garbage))
+            return None
 
     def _record(self, chain: ChainId, row: tuple[bytes, Sequence[bytes]]) -> Record:
         message_id = row[0].decode()
@@ -234,6 +247,11 @@ def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[tuple[str, s
         return [(name.decode(), value.decode()) for name, value in answer.items()]
     flat = [part.decode() for part in answer]
     return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _digits(party: str | None) -> str:
+    """What is compared: hex digits without leading zeros, so that widths do not matter."""
+    return "" if party is None else party.lower().removeprefix("0x").lstrip("0") or "0"
 
 
 def _position(text: str) -> tuple[float, str]:

@@ -12,7 +12,6 @@ from relayer.message import (
     Address,
     BlockHash,
     BlockNumber,
-    BridgeName,
     ChainId,
     Gas,
     MessageId,
@@ -47,7 +46,6 @@ __all__ = [
     "Settlement",
     "StatusCount",
     "TreeState",
-    "Where",
 ]
 
 
@@ -230,17 +228,6 @@ class StatusCount:
     route: Route
     status: Status
     reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Which messages are meant; what is None does not matter."""
-
-    bridge: BridgeName | None = None
-    origin: ChainId | None = None
-    destination: ChainId | None = None
-    sender: str | None = None
-    recipient: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 -- One page of this lane's messages by (time, id), newest or oldest first, and the mark down to which
 -- it is complete ('' when there is no more).
 local after_score, after_id = string.match(ARGS.after, '^(%S+) (.*)$')
-local found, bound = {}, nil
+local found, bound, bad = {}, nil, {}
 
 -- Whether one place comes before another in the order asked for.
 local function is_before(one, two)
@@ -13,7 +13,9 @@ end
 local function is_party(rec, name)
   if ARGS[name] == '' then return true end
   local ok, message = pcall(cjson.decode, rec.message or '')
-  return ok and string.lower(message[name] or '') == ARGS[name]
+  if not ok or type(message) ~= 'table' then return false end
+  local digits = string.gsub(string.lower(tostring(message[name])), '^0x0*', '')
+  return (digits == '' and '0' or digits) == ARGS[name]
 end
 
 local must_load = ARGS.reason ~= '' or ARGS.sender ~= '' or ARGS.recipient ~= ''
@@ -24,8 +26,8 @@ end
 
 local function wanted(place)
   if not must_load then return true end
-  local rec = load(place[2])
-  return (ARGS.reason == '' or rec.reason == ARGS.reason) and is_party(rec, 'sender')
+  local rec = try_load(place[2], bad)
+  return rec and (ARGS.reason == '' or rec.reason == ARGS.reason) and is_party(rec, 'sender')
     and is_party(rec, 'recipient')
 end
 
@@ -97,7 +99,7 @@ for _, place in ipairs(found) do
 end
 local rows = {}
 for _, place in ipairs(out) do
-  local rec = load(place[2])
-  if rec.message then rows[#rows + 1] = {place[1], place[2], call('HGETALL', 'message:' .. place[2])} end
+  local rec = try_load(place[2], bad)
+  if rec and rec.message then rows[#rows + 1] = {place[1], place[2], call('HGETALL', 'message:' .. place[2])} end
 end
 return {bound and (bound[1] .. ' ' .. bound[2]) or '', rows}
