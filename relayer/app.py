@@ -24,9 +24,11 @@ from relayer.desk import Desk, Sources
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.generations import Generations
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp, TxHash
+from relayer.ops.api import ApiMetrics, DappApi, Limits
 from relayer.ops.http import Health, Readiness, serve
 from relayer.ops.logs import Logging
 from relayer.ops.metrics import Metrics
+from relayer.ops.operator.beside import Beside
 from relayer.ops.operator.door import Door
 from relayer.ops.operator.pages import build_app
 from relayer.ops.pulse import ask_store
@@ -42,6 +44,8 @@ from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.tenure import Tenure
 from relayer.rereading import ask_again, block_of, chain_named, see_through
+from relayer.self_relay import SelfRelay
+from relayer.serving import LiveNetwork, Served
 from relayer.settings import Settings, parse_section
 from relayer.store import Role, Store
 
@@ -233,12 +237,13 @@ async def _serve_all(
     parts = generations.present
     desk.take_up(parts.settings)
     listening = asyncio.Event()
+    api = _dapp_api(generations)
     async with contextlib.AsyncExitStack() as servers, asyncio.TaskGroup() as group:
-        await _serve_operators(servers, parts, desk)
+        await _serve_operators(servers, parts, desk, beside=Beside(api))
         group.create_task(
             serve(
                 parts.settings.http,
-                parts.store,
+                api,
                 parts.metrics,
                 partial(_readiness, generations),
                 version=__version__,
@@ -254,12 +259,14 @@ async def _serve_all(
         group.create_task(generations.run())
 
 
-async def _serve_operators(servers: contextlib.AsyncExitStack, parts: Parts, desk: Desk) -> None:
+async def _serve_operators(
+    servers: contextlib.AsyncExitStack, parts: Parts, desk: Desk, *, beside: Beside
+) -> None:
     at = parts.settings.operator
     if at is None:
         return
     door = Door(desk.tokens, parts.store, parts.metrics, now=now)
-    app = build_app(store=parts.store, running=desk, door=door, now=now)
+    app = build_app(store=parts.store, running=desk, door=door, now=now, beside=beside)
     server = WebServer(app, section="operator", host=at.host, port=at.port)
     port = await server.start()
     servers.push_async_callback(server.aclose)
@@ -282,6 +289,34 @@ async def _work(owner: str, parts: Parts) -> None:
             if own:
                 lane = partial(run_lane, parts.engine, chain, own, bells, poll_s=poll_s)
                 group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
+
+
+def _dapp_api(generations: Generations[Parts]) -> DappApi:
+    """The reading API; it tells of the generation that is at work when it is asked."""
+
+    def served() -> Served:
+        parts = generations.present
+        addresses = {chain: [one.address for one in own] for chain, own in parts.signers.items()}
+        return Served(parts.chains, parts.engine.adapters, addresses)
+
+    parts = generations.present
+    http = parts.settings.http
+    return DappApi(
+        store=parts.store,
+        network=LiveNetwork(parts.store, served, time.monotonic),
+        prove=SelfRelay(lambda: generations.present.engine.adapters, time.monotonic).prove,
+        metrics=ApiMetrics(parts.metrics.registry),
+        now=now,
+        limits=Limits(
+            rate_per_s=http.rate_per_s,
+            burst=http.burst,
+            trusted_proxies=http.trusted_proxies,
+            subscribers=http.subscribers,
+            subscribers_per_client=http.subscribers_per_client,
+            cors_origins=http.cors_origins,
+        ),
+        version=__version__,
+    )
 
 
 def _signers(chain: ChainClient) -> list[Signer]:

@@ -257,6 +257,50 @@ class Record:
         return self.message.route
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which messages are meant, by where they go and who sent them; None does not matter."""
+
+    bridge: BridgeName | None = None
+    origin: ChainId | None = None
+    destination: ChainId | None = None
+    sender: str | None = None
+    """0x hex; an address equals its word padded with zeros."""
+    recipient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a message's timeline, as it is told to whoever listens."""
+
+    chain: ChainId
+    """The destination, by which events are numbered."""
+    number: int
+    at: Timestamp
+    id: MessageId
+    route: Route
+    status: Status
+    reason: Reason
+    origin_tx: TxHash
+    tx: TxHash | None
+    """The last transaction that carried the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events of one chain in order."""
+
+    events: tuple[Event, ...]
+    start: int
+    """Number before the first one that was looked at."""
+    upto: int
+    """Number of the last one that was looked at: the next page goes on behind it."""
+    newest: int
+    """Number of the chain's newest event, in the page or not."""
+    missed: int
+    """Events asked for that are not kept any more; -1 when nobody knows how many."""
+
+
 # --- facts: what a chain said in a block we hold final --------------------------------------
 
 

@@ -67,13 +67,20 @@ class WebServer:
         await self._runner.cleanup()
 
 
-def bounded(at_once: int, *, within_s: float = ANSWER_WITHIN_S) -> Middleware:
-    """Answers at most so many requests at once, each within so many seconds."""
+def bounded(
+    at_once: int, *, within_s: float = ANSWER_WITHIN_S, streams: frozenset[str] = frozenset()
+) -> Middleware:
+    """Answers at most so many requests at once, each within so many seconds.
+
+    `streams` are paths whose answers go on while the caller listens; they bound themselves.
+    """
     free = at_once
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal free
+        if request.path in streams:
+            return await handler(request)
         if free <= 0:
             raise Refused(503, "too many requests at once; try again", retry_after_s=1)
         free -= 1
@@ -92,7 +99,7 @@ def bounded(at_once: int, *, within_s: float = ANSWER_WITHIN_S) -> Middleware:
 
 @web.middleware
 async def secured(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Outermost: every error is JSON, and every answer carries the security headers."""
+    """Every error is JSON; answers carry the security headers, or their own of that name."""
     try:
         answer = await handler(request)
     except Refused as refused:

@@ -24,6 +24,7 @@ from relayer.settings.service import (
     TraceSettings,
 )
 from relayer.settings.values import AddressText, Name, Section
+from relayer.settings.webhooks import WebhookSettings
 from relayer.settings.whole import Settings, json_schema
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Settings",
     "SignerSettings",
     "TraceSettings",
+    "WebhookSettings",
     "body_pattern",
     "json_schema",
     "load_settings",

@@ -10,7 +10,7 @@ from typing import Any
 from relayer.errors import ConfigInvalid
 from relayer.settings.explaining import parse_section
 from relayer.settings.service import OperatorSettings
-from relayer.settings.values import SECRET_URLS
+from relayer.settings.values import SECRETS
 from relayer.settings.whole import Settings
 from relayer.settings.yaml_text import read_yaml
 
@@ -100,22 +100,25 @@ def _expand(value: Any, at: str, environ: Mapping[str, str]) -> Any:
 
 
 def _read_secret_files(raw: dict[str, Any]) -> dict[str, Any]:
-    """Put the content of `url_file` and `ws_url_file` in place of the secrets they stand for."""
+    """Put the content of `url_file` and the like in place of the secrets they stand for."""
     for at, section in _places_of_secrets(raw):
-        for key in SECRET_URLS:
+        for key in SECRETS:
             if f"{key}_file" in section:
                 _read_secret_into(section, key, at)
     return raw
 
 
 def _places_of_secrets(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The path and section of `redis`, `traces` and every endpoint that is a mapping at all."""
+    """The path and section of `redis`, `traces`, every endpoint and every webhook that is a map."""
     chains = raw.get("chains")
     places: list[tuple[str, Any]] = [(name, raw.get(name)) for name in ("redis", "traces")]
     for name, chain in chains.items() if isinstance(chains, dict) else ():
         endpoints = chain.get("endpoints") if isinstance(chain, dict) else None
         for i, endpoint in enumerate(endpoints if isinstance(endpoints, list) else ()):
             places.append((f"chains.{name}.endpoints[{i}]", endpoint))
+    webhooks = raw.get("webhooks")
+    for i, webhook in enumerate(webhooks if isinstance(webhooks, list) else ()):
+        places.append((f"webhooks[{i}]", webhook))
     return [(at, section) for at, section in places if isinstance(section, dict)]
 
 
