@@ -65,6 +65,9 @@ SENTENCES: Mapping[Reason, str] = {
 }
 """Every reason in words that need no knowledge of this program."""
 
+_AGAIN = "; it is tried again."
+_GIVEN_UP = "; given up: `relayer retry` starts over."
+
 _FINISHED = frozenset({Status.DELIVERED, Status.HELD, Status.DEAD, Status.ORPHANED})
 """Statuses that no clock ends."""
 
@@ -121,6 +124,8 @@ def record_view(record: Record) -> dict[str, Any]:
 def explanation(record: Record) -> str:
     """One or two sentences: why the message is where it is, and what the engine adds to that."""
     sentence = SENTENCES[record.reason]
+    if record.status is Status.DEAD:
+        sentence = sentence.replace(_AGAIN, _GIVEN_UP)
     if record.status is Status.ORPHANED:
         sentence = "Its origin block was replaced; it comes back if it is included again."
     detail = printable(record.detail)

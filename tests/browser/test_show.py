@@ -5,7 +5,7 @@ A real relayer on real local chains. The screenshots that people are shown are m
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ SCREENS = Path("build/screens")
 TOKEN = "operator-token-of-this-very-test-0123456789"
 WRONG_TOKEN = "a-wrong-token-that-is-long-enough-0123456789"
 GOOD = 60
+LATE = 24
 MARKUP = "<img src=x onerror=owned=1><b>\u202eyadot\u202c ton</b>"
 HOSTILE = reverting_with(MARKUP, Address("0x00000000000000000000000000000000000bad11"))
 
@@ -40,7 +41,6 @@ class Show:
     world: Devnet
     relayer: RelayerProcess
     operator: str
-    good: Sequence[Sent]
     stuck: Sent
     """Its recipient refuses it until it is switched on."""
     hostile: Sent
@@ -90,12 +90,19 @@ async def _sent(world: Devnet, relayer: RelayerProcess, operator: str) -> Show:
     )
     await all_delivered(world, good)
 
-    async def all_dead() -> bool:
-        views = [await relayer.get(f"/v1/messages/{one.id}") for one in bad]
-        return all(view.get("status") == "dead" for view in views)
+    await until(lambda: _counts(relayer, len(bad), status="dead", reason="target_failed"))
+    await world.pause_operators()  # validators sign nothing of what comes now
+    await traffic.spread(LATE, label="late")
+    await until(lambda: _counts(relayer, LATE, status="waiting", reason="awaiting_quorum"))
+    return Show(world, relayer, operator, *bad)
 
-    await until(all_dead)
-    return Show(world, relayer, operator, good, *bad)
+
+async def _counts(relayer: RelayerProcess, wanted: int, *, status: str, reason: str) -> bool:
+    """Whether so many messages are in that status for that reason, on all routes together."""
+    routes = (await relayer.get("/v1/routes"))["routes"]
+    counts = [one for route in routes for one in route["reasons"]]
+    asked = (status, reason)
+    return wanted == sum(one["count"] for one in counts if asked == (one["status"], one["reason"]))
 
 
 async def picture(shown: Window, name: str) -> None:
@@ -134,12 +141,17 @@ async def _reads_the_overview(shown: Window) -> None:
     await shown.open("/")
     assert await shown.text(".tile:has-text('Delivered') strong") == str(GOOD)
     assert await shown.text(".tile:has-text('Dead letters') strong") == "3"
+    assert await shown.text(".tile:has-text('Under way') strong") == str(LATE)
     routes = shown.page.locator("[data-key=routes] tbody tr")
     assert await routes.count() == 6
-    assert "alpha → beta" in await routes.first.inner_text()  # in trouble, so first
+    first = await routes.first.inner_text()  # that in trouble
+    for part in ("alpha → beta", "3 dead: target failed", f"{LATE // 6} awaiting quorum"):
+        assert part in first
     assert await shown.page.locator("[data-key=chains] tbody tr").count() == 3
     signers = shown.page.locator("[data-key=signers] tbody tr")
     assert await signers.count() >= 3
+    nonces = await signers.locator("td[data-label=Nonce]").all_inner_texts()
+    assert sum(int(text) for text in nonces) > 0
     assert await shown.page.locator("[data-key=dead] tbody tr").count() == 3
     await picture(shown, "desktop")
 

@@ -7,7 +7,7 @@ import { ago, hash, pill, section, table } from "./parts.js";
 import { words } from "./text.js";
 
 const PAGE = 50;
-const FILTERS = ["status", "reason", "route", "tx"];
+const FILTERS = ["status", "reason", "route", "tx", "order"];
 const STATUSES = ["seen", "waiting", "ready", "submitted", "included", "delivered", "held", "dead", "orphaned"];
 const COLUMNS = [
   { name: "Message" }, { name: "Status" }, { name: "Why" }, { name: "Route" }, { name: "Since" }, { name: "Attempts", number: true },
@@ -34,9 +34,9 @@ export function draw({ query }, { page, routes, known }) {
   return [
     el("h1", { "data-key": "title" }, heading),
     query.get("tx") ? el("p", { "data-key": "tx" }, hash(query.get("tx"), { whole: true, what: "transaction hash" })) : null,
-    section("list", "Newest first",
+    section("list", query.get("order") === "oldest" ? "Oldest first" : "Newest first",
       query.get("tx") ? null : filters(query, routes, known),
-      table(heading, COLUMNS, rows, { empty: page.next ? "None in this stretch; there may be older ones." : empty(query) }),
+      table(heading, COLUMNS, rows, { empty: page.next ? "None in this stretch; there may be more on the next page." : empty(query) }),
       paging(query, page)),
   ];
 }
@@ -67,11 +67,12 @@ function filters(query, routes, known) {
   return el("form", { class: "filters", "data-filters": true },
     choice("status", "Status", STATUSES.map((one) => [one, words(one)]), query.get("status")),
     choice("reason", "Reason", [...reasons].sort().map((one) => [one, words(one)]), query.get("reason")),
-    choice("route", "Route", named.slice(0, 1000), query.get("route")));
+    choice("route", "Route", named.slice(0, 1000), query.get("route")),
+    choice("order", "Order", [["oldest", "oldest first"]], query.get("order"), "newest first"));
 }
 
-const choice = (name, label, options, chosen) => el("label", null, label, el("select", { name },
-  el("option", { value: "" }, "any"),
+const choice = (name, label, options, chosen, usual = "any") => el("label", null, label, el("select", { name },
+  el("option", { value: "" }, usual),
   options.map(([value, text]) => el("option", { value, selected: value === chosen }, text))));
 
 function paging(query, page) {
@@ -83,6 +84,6 @@ function paging(query, page) {
   };
   if (!query.has("cursor") && !page.next) return null;
   return el("nav", { class: "paging", "aria-label": "Pages of the list" },
-    query.has("cursor") ? link(null, "Newest") : null,
-    page.next ? link(page.next, "Older") : null);
+    query.has("cursor") ? link(null, "First page") : null,
+    page.next ? link(page.next, "Next page") : null);
 }

@@ -49,9 +49,9 @@ function tiles(routes) {
   const held = total(routes, ["held"]);
   const oldest = Math.max(...routes.map((one) => one.oldest_pending_s ?? -1));
   const list = [
-    ["Under way", count(total(routes, UNDER_WAY)), "/messages?status=waiting", ""],
-    ["In flight", count(total(routes, IN_FLIGHT)), "/messages?status=submitted", ""],
-    ["Oldest under way", oldest < 0 ? "–" : duration(oldest), null, ""],
+    ["Under way", count(total(routes, UNDER_WAY)), null, ""],
+    ["In flight", count(total(routes, IN_FLIGHT)), null, ""],
+    ["Oldest under way", oldest < 0 ? "–" : duration(oldest), "/messages?status=waiting&order=oldest", ""],
     ["Delivered", count(total(routes, ["delivered"])), "/messages?status=delivered", ""],
     ["Held", count(held), "/messages?status=held", held ? "warn" : ""],
     ["Dead letters", count(dead), "/messages?status=dead", dead ? "bad" : ""],
@@ -71,7 +71,7 @@ function routeTable(routes, known) {
     key: one.route,
     cells: [
       [el("a", { href: `/messages?${new URLSearchParams({ route: one.route })}` }, `${nameOf(known, one.origin)} → ${nameOf(known, one.destination)}`),
-        el("div", { class: "sub" }, one.bridge, " ", pauseButton("route", one.route)),
+        " ", el("span", { class: "sub" }, one.bridge), " ", pauseButton("route", one.route),
         (one.problems ?? []).map((text) => el("div", { class: "sub warn foreign" }, text))],
       count(of(one, Object.keys(one.messages ?? {}))),
       reasons(one),
@@ -117,22 +117,20 @@ function deadLetters(dead, routes, known) {
 }
 
 const CHAIN_COLUMNS = [
-  { name: "Chain" }, { name: "Head", number: true }, { name: "Final", number: true }, { name: "Behind", number: true }, { name: "Endpoints" },
+  { name: "Chain" }, { name: "Head", number: true }, { name: "Final", number: true }, { name: "Blocks behind", number: true }, { name: "Endpoints" },
 ];
 
 function chainTable(known) {
   const rows = known.slice(0, shown.chains).map((one) => ({
     key: one.name,
     cells: [
-      [el("b", null, one.name), el("div", { class: "sub" }, String(one.id), " ", pauseButton("chain", one.name))],
-      count(one.head), count(one.final), lag(one.lag_blocks), endpoints(one.endpoints),
+      [el("b", null, one.name), " ", el("span", { class: "sub" }, String(one.id)), " ", pauseButton("chain", one.name)],
+      count(one.head), count(one.final), count(one.lag_blocks), endpoints(one.endpoints),
     ],
   }));
   return section("chains", "Chains", table("Chains", CHAIN_COLUMNS, rows, { empty: "No chain is configured." }),
     more(rows.length, known.length, "grow-chains"));
 }
-
-const lag = (blocks) => (Number.isFinite(blocks) ? `${count(blocks)} ${blocks === 1 ? "block" : "blocks"}` : "–");
 
 function endpoints({ total: all = 0, healthy = 0 } = {}) {
   const text = `${count(healthy)} of ${count(all)} answer`;
