@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relayer.errors import UnknownRecord
-from relayer.message import Address, ChainId, Reason, Record, Route, Status, Timestamp
+from relayer.message import (
+    Address,
+    ChainId,
+    Reason,
+    Record,
+    Route,
+    Status,
+    Timestamp,
+    is_same_account,
+)
 
 LONGEST_WHY = 200
 """Characters of the reason that a pause is given."""
@@ -64,8 +73,8 @@ class Selection:
             and (self.bridge is None or self.bridge == route.bridge)
             and (self.origin is None or self.origin == route.origin)
             and (self.destination is None or self.destination == route.destination)
-            and (self.sender is None or _is_same_account(self.sender, message.sender))
-            and (self.recipient is None or _is_same_account(self.recipient, message.recipient))
+            and (self.sender is None or is_same_account(self.sender, message.sender))
+            and (self.recipient is None or is_same_account(self.recipient, message.recipient))
         )
 
 
@@ -182,12 +191,3 @@ def chain_id_of(field: str, text: str, chains: Mapping[str, ChainId]) -> ChainId
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:20]) or "none"
     return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
-
-
-def _is_same_account(one: str, other: str) -> bool:
-    """Equal as 32-byte words: a 20-byte address equals its left-padded form."""
-    return _word(one) == _word(other)
-
-
-def _word(text: str) -> str:
-    return text.lower().removeprefix("0x").rjust(64, "0")

@@ -191,8 +191,9 @@ async def run(
         generations = Generations(
             partial(_opened_generation, store, metrics), partial(_work, owner), stop=_stopped
         )
-        await generations.start(settings)
         desk = Desk(generations, sources, now)
+        loop.add_signal_handler(signal.SIGHUP, desk.reload_soon)
+        await generations.start(settings)
         service = asyncio.create_task(_serve_all(generations, desk, on_ready))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({service, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -255,7 +256,6 @@ async def _serve_all(
             on_ready()
         group.create_task(parts.store.guard())
         group.create_task(desk.run())
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, desk.reload_soon)
         group.create_task(generations.run())
 
 

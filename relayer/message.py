@@ -301,6 +301,16 @@ class EventPage:
     """Events asked for that are not kept any more; -1 when nobody knows how many."""
 
 
+def account_word(account: str) -> str:
+    """An address, or the 32-byte word of one, as 64 hex digits: what accounts are compared by."""
+    return account.lower().removeprefix("0x").rjust(64, "0")
+
+
+def is_same_account(one: str, other: str) -> bool:
+    """Equal as 32-byte words: a 20-byte address equals its left-padded form."""
+    return account_word(one) == account_word(other)
+
+
 # --- facts: what a chain said in a block we hold final --------------------------------------
 
 

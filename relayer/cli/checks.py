@@ -59,7 +59,7 @@ def check_config(asked: Invocation, online: bool) -> None:
         code = OK if all(finding.ok for finding in seen) else FAILURE
     asked.show(
         {"ok": code == OK, "findings": [finding_view(finding) for finding in findings]},
-        _findings(findings),
+        findings_table(findings),
     )
     raise SystemExit(code)
 
@@ -204,7 +204,8 @@ def _check_signer(settings: Settings, chain: str, index: int) -> Finding:
     return Finding(subject, True, f"signs as {signer.address}")
 
 
-def _findings(findings: Sequence[Finding]) -> Table:
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """What was found, one row each."""
     rows = [("ok" if f.ok else "WRONG", f.subject, f.text) for f in findings]
     return table_of(("", "what", "found"), rows)
 

@@ -8,7 +8,9 @@ import click
 from rich.text import Text
 
 from relayer.adapter import Call, Done, Refuse, Step, Wait
+from relayer.cli.acting import written_down
 from relayer.cli.invocation import Invocation, common, with_invocation
+from relayer.cli.messages import opened_store
 from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH, WholeNumber
 from relayer.errors import ConfigInvalid
 from relayer.message import BlockNumber, MessageId, TxHash
@@ -88,15 +90,24 @@ def backfill(
     _known_chain(settings, chain)
     from relayer import app
 
-    start = BlockNumber(int(first or 0))
-    blocks = tx or (start, BlockNumber(int(last or 0)))
+    blocks = tx or (BlockNumber(int(first or 0)), BlockNumber(int(last or 0)))
     with asked.progress() as bar:
         task = bar.add_task(f"blocks of {chain}", total=None)
 
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        start, end = asked.run(app.backfill(settings, chain, blocks, progress))
+        async def work() -> tuple[BlockNumber, BlockNumber]:
+            async with opened_store(settings) as store:
+                return await written_down(
+                    store,
+                    "backfill",
+                    {"chain": chain, "blocks": blocks},
+                    app.backfill(settings, chain, blocks, progress),
+                    told=lambda read: f"blocks {read[0]} to {read[1]} read again",
+                )
+
+        start, end = asked.run(work())
     read = end - start + 1
     asked.show(
         {"chain": chain, "first": start, "last": end, "blocks": read},

@@ -136,6 +136,8 @@ class Refused(Exception):
         if value is not None:
             self._error["value"] = printable(value, 100)
         self._headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
+        if status == 401:
+            self._headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
 
     def answer(self) -> web.Response:
         """The error as `{"error": {code, text, field?, value?}}`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from relayer.adapter import Refuse, Wait
-from relayer.message import Gas, Reason, Record, Wei
+from relayer.message import Gas, Reason, Record, Wei, account_word, is_same_account
 from relayer.settings import FeeRule, MatchRule, PolicySettings, body_pattern
 
 RECHECK_PAYMENT_S = 60.0
@@ -85,7 +85,7 @@ class Policy:
         if rule.max_per_day is not None:
             budgets.append(Budget(f"{name}.max_per_day", rule.max_per_day))
         if rule.max_per_sender is not None:
-            whose = f"{name}.max_per_sender {_word(record.message.sender)}"
+            whose = f"{name}.max_per_sender {account_word(record.message.sender)}"
             budgets.append(Budget(whose, rule.max_per_sender))
         return tuple(budgets)
 
@@ -139,8 +139,8 @@ def matches(rule: MatchRule, record: Record) -> bool:
         rule.bridge is None or rule.bridge == route.bridge,
         rule.origin is None or rule.origin == route.origin,
         rule.destination is None or rule.destination == route.destination,
-        rule.sender is None or _same_account(rule.sender, message.sender),
-        rule.recipient is None or _same_account(rule.recipient, message.recipient),
+        rule.sender is None or is_same_account(rule.sender, message.sender),
+        rule.recipient is None or is_same_account(rule.recipient, message.recipient),
         rule.message_id is None or rule.message_id.lower() == message.id,
         rule.max_body is None or len(message.body) <= rule.max_body,
         rule.min_body is None or len(message.body) >= rule.min_body,
@@ -151,12 +151,3 @@ def matches(rule: MatchRule, record: Record) -> bool:
 
 def _is_in_body(regex: str, body: bytes) -> bool:
     return body_pattern(regex).search(body.hex()) is not None
-
-
-def _same_account(one: str, other: str) -> bool:
-    """Equal as 32-byte words: a 20-byte address equals its left-padded form."""
-    return _word(one) == _word(other)
-
-
-def _word(text: str) -> str:
-    return text.lower().removeprefix("0x").rjust(64, "0")

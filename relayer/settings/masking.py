@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,7 +36,8 @@ def masked(value: Any, key: str = "") -> Any:
         return HIDDEN
     if isinstance(value, str) and _URL.match(value):
         return _masked_text(value)
-    return str(value) if isinstance(value, Decimal | Path | bytes) else value
+    is_plain = value is None or type(value) in (bool, int, float)
+    return value if is_plain else str(value)
 
 
 def _masked_text(secret: str) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
-from typing import Protocol
 
 from relayer.acts import STARTS, Selection, Verb
 from relayer.errors import IllegalTransition, UnknownRecord
-from relayer.message import ChainId, MessageId, Reason, Record, Route, Status
+from relayer.message import ChainId, MessageId, Record, Status
 from relayer.store import codec
 from relayer.store.keys import base
-from relayer.store.shapes import Page
-from relayer.store.wire import Wire, each
+from relayer.store.reading import Reading
+from relayer.store.wire import each
 
 OPERATE_PAGE = 500
 """Messages that one call looks at: a second or less of work."""
@@ -35,7 +33,7 @@ class Operated:
     """Go on behind this mark; None at the end."""
 
 
-class Operator(Wire):
+class Operator(Reading):
     """Each method returns the message as it is afterwards.
 
     `IllegalTransition` names the present state when the move is not allowed from it;
@@ -66,7 +64,7 @@ class Operator(Wire):
         return await self._operate(verb, message_id, chain)
 
     async def operate_all(
-        self: _Whole,
+        self,
         verb: Verb,
         selection: Selection,
         *,
@@ -136,19 +134,3 @@ def _starts(verb: Verb, selection: Selection) -> frozenset[Status]:
         known = ", ".join(sorted(STARTS[verb]))
         raise IllegalTransition(f"can not {verb} what is {selection.status}; possible: {known}")
     return frozenset({selection.status})
-
-
-class _Whole(Protocol):
-    """What a selection needs of the store besides `Operator`."""
-
-    async def list(
-        self,
-        *,
-        status: Status | Collection[Status] | None = None,
-        route: Route | None = None,
-        reason: Reason | None = None,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> Page: ...
-
-    def _attempt(self, verb: Verb, record: Record) -> Awaitable[tuple[MessageId, str] | None]: ...

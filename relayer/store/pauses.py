@@ -48,7 +48,7 @@ class Pauses(Wire):
 
 
 def _text(pause: Pause) -> str:
-    return json.dumps([pause.who, pause.why, f"{pause.since:.3f}"])
+    return json.dumps([pause.who, pause.why, pause.since])
 
 
 def _pause(key: str, name: bytes, text: bytes) -> Pause:

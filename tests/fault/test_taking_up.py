@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,18 @@ class Scene:
     async def paused_reason(self, one: Sent) -> bool:
         told = await self.relayer.get(f"/v1/messages/{one.id}")
         return bool(told.get("reason") == "paused")
+
+    async def call(self, *arguments: str) -> tuple[int, Any]:
+        """Exit code and JSON of a command line."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "relayer", "--config", str(self.world.config_path)),
+            *("--json", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+        return process.returncode or 0, json.loads(out or err)
 
     async def gone_again(self, whole: dict[str, Any]) -> None:
         """Take the third chain away: no series goes on telling of it."""
@@ -154,6 +167,8 @@ async def test_a_chain_and_a_bridge_are_added_under_load_and_nothing_is_lost(
     assert not [line for line in scene.log() if line["event"] == "tick_crashed"]
     (pause_s,) = [line["pause_s"] for line in scene.log() if line["event"] == "took_over"]
     assert pause_s < 5
+    code, told = await scene.call("doctor")
+    assert code == 0, [finding for finding in told["findings"] if not finding["ok"]]
     await scene.gone_again(whole)
 
 
@@ -215,6 +230,7 @@ def _changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 async def test_a_signal_takes_up_tokens_policy_and_level(scene: Scene) -> None:
     """SIGHUP is a reload: the new token counts, the old one does not, and it is written down."""
+    assert await scene.call("log-level") == (0, {"level": "info"})
     good = without(scene.config(), "gamma")
     scene.tokens.write_text(NEXT_TOKEN, encoding="ascii")
     deny = [{"origin": "alpha"}]
@@ -237,6 +253,11 @@ async def test_a_signal_takes_up_tokens_policy_and_level(scene: Scene) -> None:
     _, log = await scene.ask("GET", "audit", token=NEXT_TOKEN)
     act = log["acts"][0]
     assert (act["who"], act["what"], act["outcome"]) == ("signal", "SIGHUP", "ok")
+    assert await scene.call("log-level", "error") == (0, {"level": "error", "before": "debug"})
+    assert await scene.call("reload") == (0, {"reloaded": True, "changes": []})
+    scene.tokens.write_text(TOKEN, encoding="ascii")  # the file is ahead of the process
+    code, told = await scene.call("reload")
+    assert (code, "does not accept" in told["error"]["text"]) == (2, True)
     assert act["detail"] == "log, policy"
 
 

@@ -11,6 +11,7 @@ from relayer.acts import Pause, Target
 from relayer.errors import StoreUnavailable
 from relayer.message import Reason, Route, Status, Timestamp
 from relayer.pipeline.pauses import PausableAgent, PauseBoard
+from relayer.pipeline.prover import UNKNOWN_BRIDGE_RECHECK_S
 from relayer.store import Store
 from tests.redis.conftest import Clock, Leases
 from tests.redis.lane_world import DELIVERED, SIGNER, LaneWorld, Sea, log_of
@@ -176,3 +177,14 @@ async def test_the_agents_of_a_paused_chain_rest() -> None:
     assert not await PausableAgent(worker, TEN, board).tick()
     assert await PausableAgent(worker, ONE, board).tick()
     assert worker.ticks == 1
+
+
+async def test_a_bridge_that_only_another_replica_knows_is_waited_for(
+    world: LaneWorld, leases: Leases
+) -> None:
+    """While replicas take up a new configuration one by one, nobody has to release anything."""
+    await world.store.save_facts(leases.follower, [message(1, bridge="new")])
+    await world.prover.tick()
+    record = await world.record(1)
+    assert (record.status, record.reason) == (Status.WAITING, Reason.UNSUPPORTED)
+    assert (record.attempts, record.wake_at) == (0, world.clock.time + UNKNOWN_BRIDGE_RECHECK_S)

@@ -19,7 +19,6 @@ from relayer.adapter import Call, Clock, Done, Refuse, Step, Wait
 from relayer.cli import main
 from relayer.cli.checks import full_schema, offline_findings
 from relayer.cli.invocation import CommonGroup, Invocation, common, exit_code
-from relayer.cli.messages import COMMANDS as MESSAGE_COMMANDS
 from relayer.cli.service import step_view
 from relayer.errors import (
     CallReverted,
@@ -80,7 +79,8 @@ def test_every_promised_command_is_there() -> None:
     """The list of commands is a contract."""
     promised = (
         "run demo check-config list show retry hold release drop backfill prove routes"
-        " protocols schema version health"
+        " protocols schema version health pause resume paused dead audit config log-level reload"
+        " doctor completion"
     )
     assert set(promised.split()) == set(main.commands)
 
@@ -244,7 +244,7 @@ def test_a_malformed_id_is_wrong_usage(command: str) -> None:
         (("list", "--reason", "bored"), "'bored' is not one of"),
         (("list", "--route", "here"), "'here' is not <bridge>:<origin id>><destination id>"),
         (("list", "--limit", "0"), "--limit"),
-        (("hold",), "Missing argument"),
+        (("hold",), "give ids of messages, or filters such as --status"),
         (("backfill", "--from", "1", "--to", "2"), "--chain"),
         (("backfill", "--chain", "one"), "give --from and --to, or --tx"),
         (("backfill", "--chain", "one", "--from", "1"), "give --from and --to, or --tx"),
@@ -458,11 +458,29 @@ def test_common_options_do_not_leak_between_calls() -> None:
     assert Invocation().as_json is False
 
 
-def test_message_commands_all_take_ids_or_filters() -> None:
-    """None of them acts on everything by default."""
-    for command in MESSAGE_COMMANDS:
-        required = [p for p in command.params if isinstance(p, click.Argument) and p.required]
-        assert required or command.name == "list"
+@pytest.mark.parametrize("verb", ["retry", "hold", "release", "drop"])
+def test_verbs_act_on_nothing_by_default(config: Callable[..., str], verb: str) -> None:
+    """Neither ids nor filters is wrong usage, and so are both."""
+    for arguments in ((), ("--dry-run",), (id_of(1), "--status", "dead")):
+        result = call("--config", config(), verb, *arguments)
+        assert (result.exit_code, "give ids of messages, or filters" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_for_the_shell(shell: str) -> None:
+    """It names our command and asks it for what may follow."""
+    script = call("completion", shell).stdout
+    assert "_RELAYER_COMPLETE=" in script
+    assert json.loads(call("completion", shell, "--json").stdout)["script"].strip() in script
+
+
+def test_completion_knows_commands_and_values() -> None:
+    """What bash would be told after `relayer retry --status d`."""
+    env = {"_RELAYER_COMPLETE": "bash_complete", "COMP_CWORD": "3"}
+    for words, wanted in (("relayer pa", "pause"), ("relayer retry --status d", "dead")):
+        words_env = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        result = CliRunner().invoke(main, [], env=env | words_env, prog_name="relayer")
+        assert wanted in result.output
 
 
 def shipped(name: str, *command: str) -> Result:
