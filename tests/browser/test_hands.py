@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.browser.stage import Stage, message
-from tests.browser.window import PHONE, window
+from tests.browser.window import DESKTOP, PHONE, window
 from tests.unit.sample_records import id_of, tx_of
 
 VIEWS = ("/", "/messages", "/messages?status=dead", f"/messages/{id_of(1)}")
@@ -36,7 +36,7 @@ def busy(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1360, 860), PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 async def test_no_serious_accessibility_fault(
     chromium: Browser, stage: Stage, scheme: str, size: tuple[int, int]
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.browser.stage import Stage, chain, message, route
-from tests.browser.window import PHONE, Window, window
+from tests.browser.window import DESKTOP, PHONE, Window, window
 from tests.unit.sample_records import id_of
 
 MARKUP = "<script>window.owned = 1</script><img src=x onerror='window.owned = 2'><b id=own>b</b>"
@@ -67,7 +67,7 @@ async def test_hostile_text_is_inert_everywhere(chromium: Browser, stage: Stage,
     ]
     call = {"step": "call", "to": text, "data": text, "chain": text, "evidence": {text[:64]: text}}
     stage.proof = call
-    for size in ((1360, 860), PHONE):
+    for size in (DESKTOP, PHONE):
         async with window(chromium, stage.origin, size=size) as shown:
             for path in ("/", "/messages", f"/messages/{id_of(1)}"):
                 await shown.open(path)

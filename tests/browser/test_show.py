@@ -20,7 +20,7 @@ from relayer.devnet.service import RelayerProcess
 from relayer.devnet.traffic import Parcel
 from relayer.devnet.world import Devnet, WorldPlan
 from relayer.message import Address
-from tests.browser.window import PHONE, Window, window
+from tests.browser.window import DESKTOP, PHONE, Window, window
 from tests.fault.conftest import all_delivered, until
 
 SCREENS = Path("build/screens")
@@ -174,6 +174,7 @@ async def _retries(shown: Window) -> None:
     await shown.page.press("#token-text", "Enter")
     await shown.page.wait_for_selector("#token-said:has-text('did not take')")
     assert await shown.accessibility_faults() == []
+    await picture(shown, "operator")
     await shown.page.fill("#token-text", TOKEN)
     await shown.page.press("#token-text", "Enter")
     await shown.page.wait_for_selector("#said:has-text('taken up again')", state="attached")
@@ -186,7 +187,7 @@ async def test_what_chains_say_is_inert_and_the_page_fits_everywhere(
     chromium: Browser, show: Show
 ) -> None:
     """Reverts with markup, marks and a megabyte; both themes and a phone, by axe too."""
-    for name, size, scheme in (("dark", (1360, 860), "dark"), ("phone", PHONE, "light")):
+    for name, size, scheme in (("dark", DESKTOP, "dark"), ("phone", PHONE, "light")):
         async with window(chromium, show.relayer.url, size=size, scheme=scheme) as shown:
             await shown.open("/")
             await picture(shown, name)

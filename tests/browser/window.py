@@ -29,7 +29,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-DESKTOP = (1360, 860)
+DESKTOP = (1280, 820)
 PHONE = (360, 760)
 WITHIN_MS = 15_000
 AXE = Path("node_modules/axe-core/axe.min.js")
