@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from playwright.async_api import Browser
 
+from relayer.message import Timestamp
+from relayer.ops.views import iso
 from tests.browser.stage import Stage, message
 from tests.browser.window import DESKTOP, PHONE, window
 from tests.unit.sample_records import id_of, tx_of
@@ -99,6 +103,23 @@ async def test_an_unknown_message_is_said_kindly(chromium: Browser, stage: Stage
     async with window(chromium, stage.origin, expected=("404",)) as shown:
         await shown.open(f"/messages/{id_of(99)}")
         assert "no such message" in await shown.text(".notice")
+
+
+async def test_a_wait_shows_its_clocks_and_its_estimate(chromium: Browser, stage: Stage) -> None:
+    """What the bridge makes it wait for, when, and what the estimate rests on; only real dates."""
+    in_an_hour = time.time() + 3600.5
+    estimate = {"at": iso(Timestamp(in_an_hour)), "latest": None, "basis": "clock", "samples": 0}
+    evidence = {"clock:challenge": str(in_an_hour), "clock:never": "9e99", "clock:odd": "soon"}
+    stage.messages = [message(1, evidence=evidence, estimate=estimate, next_wake_up="unknown")]
+    async with window(chromium, stage.origin) as shown:
+        await shown.open(f"/messages/{id_of(1)}")
+        facts = await shown.text(".head .facts")
+        assert "challenge: in 1 h 00 m" in facts
+        assert "Delivery expected: in 1 h 00 m (when a delay that the bridge imposes is" in facts
+        assert "Next look: when the chains say something new" in facts
+        assert "never" not in facts
+        assert "odd" not in facts
+        assert await shown.page.locator("[data-key=evidence]").count() == 0
 
 
 async def test_filters_live_in_the_address(chromium: Browser, stage: Stage) -> None:

@@ -4,10 +4,8 @@ import { read } from "./api.js";
 import { buttons } from "./acts.js";
 import { chains, chainOf, explore, nameOf } from "./chains.js";
 import { el } from "./dom.js";
-import { ago, amount, clock, copier, hash, pairs, pill, section, until } from "./parts.js";
+import { TONES, ago, amount, clock, copier, hash, pairs, pill, section, until } from "./parts.js";
 import { count, duration, short, words } from "./text.js";
-
-const TONES = { delivered: "good", included: "busy", submitted: "busy", ready: "busy", held: "warn", dead: "bad", orphaned: "warn" };
 
 export const title = ({ id }) => `Message ${short(id)}`;
 
@@ -39,6 +37,7 @@ function clocks(record) {
   return el("div", { class: "facts" },
     record.next_wake_up ? el("span", null, "Next look: ", el("b", null, record.next_wake_up === "unknown" ? "when the chains say something new" : until(record.next_wake_up))) : null,
     gate ? el("span", null, "Waits for: ", el("b", { class: "foreign" }, `${gate.gate} ≥ ${gate.value}`)) : null,
+    waitedFor(record).map(([name, at]) => el("span", { "data-key": name }, el("span", { class: "foreign" }, words(name)), ": ", el("b", null, until(at)))),
     record.estimate ? el("span", null, "Delivery expected: ", expected(record.estimate)) : null,
     el("span", null, record.status === "delivered" ? "Took: " : "First seen: ", el("b", null, record.status === "delivered" ? took(record) : ago(record.seen_at))));
 }
@@ -56,6 +55,15 @@ function expected(estimate) {
   return [el("b", null, until(estimate.at)), latest, ` (${basis})`];
 }
 
+// Moments that the bridge makes the message wait for: among the evidence as `clock:NAME`, in Unix seconds.
+const CLOCK = "clock:";
+
+const waitedFor = (record) => (record.status === "waiting" ? Object.entries(record.evidence ?? {}) : [])
+  .filter(([name, at]) => name.startsWith(CLOCK) && Number(at) > 0 && Number(at) < LAST_SECOND)
+  .map(([name, at]) => [name.slice(CLOCK.length), new Date(1000 * Number(at)).toISOString()]);
+
+const LAST_SECOND = 8.64e12; // that a date can have
+
 const took = (record) => duration((Date.parse(record.since) - Date.parse(record.seen_at)) / 1000);
 
 function timeline(record) {
@@ -69,9 +77,9 @@ function timeline(record) {
 }
 
 function evidence(record) {
-  const found = Object.entries(record.evidence ?? {});
+  const found = Object.entries(record.evidence ?? {}).filter(([name]) => !name.startsWith(CLOCK));
   if (!found.length) return null;
-  return section("evidence", "Evidence of the last failure", pairs(found.map(([name, text]) => [words(name), el("code", { class: "foreign" }, text)])));
+  return section("evidence", "Evidence", pairs(found.map(([name, text]) => [words(name), el("code", { class: "foreign" }, text)])));
 }
 
 function facts(record, known) {

@@ -4,7 +4,7 @@ import { now } from "./api.js";
 import { el } from "./dom.js";
 import { count, duration, moment, native, short, timeOfDay, words } from "./text.js";
 
-const TONES = {
+export const TONES = {
   delivered: "good", included: "busy", submitted: "busy", ready: "busy", held: "warn", dead: "bad", orphaned: "warn",
 };
 
