@@ -18,6 +18,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"
 
 _INFLATE = "process.stdin.pipe(require('zlib').createBrotliDecompress()).pipe(process.stdout)"
 
+_FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>{home}/fonts</dir><cachedir>{home}/cache</cachedir></fontconfig>
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Chromium:
@@ -58,13 +62,16 @@ def _unpacked() -> Chromium:
             _inflate(name, half / name)
             with tarfile.open(half / name) as archive:
                 archive.extractall(half, filter="data")
+            (half / name).unlink()
         _inflate("chromium", half / "chromium")
         (half / "chromium").chmod(0o755)
         half.rename(home)
-    environment = {"LD_LIBRARY_PATH": str(home.resolve() / "lib")}
-    if not Path("/etc/fonts/fonts.conf").exists():
-        environment["FONTCONFIG_PATH"] = str(home.resolve() / "fonts")
-    return Chromium(home.resolve() / "chromium", environment)
+    home = home.resolve()
+    environment = {"LD_LIBRARY_PATH": str(home / "lib")}
+    if not Path("/etc/fonts/fonts.conf").exists():  # a bare machine: the fonts that came with it
+        (home / "fonts.conf").write_text(_FONTS.format(home=home), encoding="utf-8")
+        environment["FONTCONFIG_FILE"] = str(home / "fonts.conf")
+    return Chromium(home / "chromium", environment)
 
 
 def _inflate(name: str, target: Path) -> None:
