@@ -13,7 +13,7 @@ from relayer.ops.api import cors, models
 from relayer.ops.api.asking import asked
 from relayer.ops.api.caching import kept_for, tagged
 from relayer.ops.api.events import HEARTBEAT_S, EventPages
-from relayer.ops.api.limits import Buckets, Limits, limited
+from relayer.ops.api.limits import Limiter, Limits
 from relayer.ops.api.messages import MessagePages
 from relayer.ops.api.metering import ApiMetrics
 from relayer.ops.api.network import FRESH_FOR_S, NetworkPages
@@ -45,7 +45,7 @@ class DappApi:
     ) -> None:
         self._limits = limits or Limits()
         self._metrics = metrics
-        self._buckets = Buckets(self._limits, clock)
+        self._limiter = Limiter(self._limits, metrics, clock)
         self.tail = Tail(
             store,
             metrics,
@@ -73,7 +73,7 @@ class DappApi:
         """What stands between a request and every page."""
         return [
             cors.preflight(self._limits.cors_origins),
-            limited(self._buckets, self._limits, self._metrics),
+            self._limiter.middleware(),
         ]
 
     def hang_into(self, app: web.Application) -> None:

@@ -63,6 +63,9 @@ class Buckets:
             self._left.popitem(last=False)
         return wait_s
 
+    def __len__(self) -> int:
+        return len(self._left)
+
 
 def client_of(request: web.Request, trusted: Sequence[Network]) -> str:
     """Who asks: the peer, or behind trusted proxies the last address that is none of them."""
@@ -77,37 +80,43 @@ def client_of(request: web.Request, trusted: Sequence[Network]) -> str:
     return _site(client)
 
 
-def limited(buckets: Buckets, limits: Limits, metrics: ApiMetrics) -> Middleware:
+class Limiter:
     """Refuses bodies that are too large, and clients that ask the API too often."""
-    noted: dict[str, float] = {}
-    refused = 0
 
-    def note(client: str, now: float) -> None:
-        nonlocal refused
-        refused += 1
-        metrics.limited()
-        if now - noted.get("at", -math.inf) >= LOG_EVERY_S:
-            noted["at"] = now
+    def __init__(self, limits: Limits, metrics: ApiMetrics, clock: Callable[[], float]) -> None:
+        self._trusted = limits.trusted_proxies
+        self._metrics = metrics
+        self._clock = clock
+        self._buckets = Buckets(limits, clock)
+        self._refused = 0
+        self._log_from = -math.inf
+
+    def middleware(self) -> Middleware:
+        """Stands before every page."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.body_exists and (request.content_length or MAX_BODY + 1) > MAX_BODY:
+                raise Refused(413, f"a body may have {MAX_BODY} bytes, and none is read here")
+            if request.path.startswith("/v1/"):
+                self._admit(client_of(request, self._trusted))
+            return await handler(request)
+
+        return guard
+
+    def _admit(self, client: str) -> None:
+        wait_s = self._buckets.take(client)
+        if not wait_s:
+            return
+        self._metrics.limited()
+        self._refused += 1
+        if self._clock() >= self._log_from:  # a flood of requests must not become one of lines
             structlog.get_logger("relayer").warning(
-                "client_rate_limited", client=client, refused=refused
+                "client_rate_limited", client=client, refused=self._refused
             )
-            refused = 0
-
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.body_exists and (request.content_length or MAX_BODY + 1) > MAX_BODY:
-            raise Refused(413, f"a body may have {MAX_BODY} bytes, and none is read here")
-        if request.path.startswith("/v1/"):
-            client = client_of(request, limits.trusted_proxies)
-            wait_s = buckets.take(client)
-            if wait_s:
-                note(client, request.loop.time())
-                raise Refused(
-                    429, "you ask too often; slow down", retry_after_s=max(1, math.ceil(wait_s))
-                )
-        return await handler(request)
-
-    return guard
+            self._refused = 0
+            self._log_from = self._clock() + LOG_EVERY_S
+        raise Refused(429, "you ask too often", retry_after_s=max(1, math.ceil(wait_s)))
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

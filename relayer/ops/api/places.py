@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 
@@ -28,7 +27,7 @@ def places_in(text: str) -> dict[ChainId, int]:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         parts = [_PART.fullmatch(part) for part in raw.decode("ascii").split(".")]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         parts = [None]
     found = {ChainId(int(part[1])): int(part[2]) for part in parts if part is not None}
     if len(found) != len(parts):

@@ -20,6 +20,7 @@ from relayer.message import ChainId, Event
 from relayer.ops.api.metering import ApiMetrics
 from relayer.ops.api.places import Places, place_text
 from relayer.ops.api.ports import EventReader
+from relayer.ops.stopping import stop_if_cancelled
 from relayer.ops.views import iso
 from relayer.ops.web import Refused
 
@@ -100,6 +101,7 @@ class Tail:
     async def run(self) -> None:
         """Read until cancelled; while nobody listens nothing is read."""
         while True:
+            stop_if_cancelled()
             await self._somebody.wait()
             try:
                 busy = await self.tick()
