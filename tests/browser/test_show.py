@@ -5,6 +5,7 @@ A real relayer on real local chains. The screenshots that people are shown are m
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,8 +204,17 @@ async def test_what_chains_say_is_inert_and_the_page_fits_everywhere(
 
 
 async def test_a_chain_is_paused_with_a_reason_and_resumed(chromium: Browser, show: Show) -> None:
-    """Paused from the page, listed with who and why, and let go on again."""
-    async with window(chromium, show.operator) as shown:
+    """Paused from the page, listed with who and why, and let go on again; then the relayer stops.
+
+    Windows that listen at both addresses keep it from nothing.
+    """
+    gone = ("net::ERR_",)
+    async with (
+        window(chromium, show.operator, expected=gone) as shown,
+        window(chromium, show.relayer.url, expected=gone) as public,
+    ):
+        await public.open("/")
+        await public.page.wait_for_selector("#live[data-state=live]")
         await shown.open("/")
         await shown.page.click("[data-verb=pause][data-kind=chain][data-name=beta]")
         await shown.page.fill("#sure-why", "beta's sequencer is being moved")
@@ -222,3 +232,7 @@ async def test_a_chain_is_paused_with_a_reason_and_resumed(chromium: Browser, sh
         await shown.page.wait_for_selector("[data-key=pauses]", state="detached")
         await shown.page.click("#operator")
         assert await shown.page.evaluate("sessionStorage.length") == 0
+        async with asyncio.timeout(10):
+            assert await show.relayer.stop() == 0
+        for one in (shown, public):
+            await one.page.wait_for_selector("#live[data-state=disconnected]", timeout=20_000)
