@@ -59,7 +59,7 @@ async def test_the_operators_document_says_so(operators: aiohttp.ClientSession) 
         assert 'data-address="operator"' in await answer.text()
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "page.css", "icon.svg"])
+@pytest.mark.parametrize("name", [*SCRIPTS, "page.css", "views.css", "icon.svg"])
 async def test_files_are_kept_and_asked_for_again(client: aiohttp.ClientSession, name: str) -> None:
     """A browser that has a file is told so in a few bytes, and never shows an old one."""
     async with client.get(f"/page/{name}") as first:

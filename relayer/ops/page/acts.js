@@ -11,8 +11,22 @@ const STARTS = {
   hold: ["waiting", "ready"],
   drop: ["waiting", "ready", "submitted", "held"],
 };
-const NAMES = { retry: "Retry", release: "Release", hold: "Hold", drop: "Drop", pause: "Pause", resume: "Resume" };
-const DONE = { retry: "taken up again", release: "released", hold: "held", drop: "dropped", pause: "Paused", resume: "Resumed" };
+const NAMES = {
+  retry: "Retry",
+  release: "Release",
+  hold: "Hold",
+  drop: "Drop",
+  pause: "Pause",
+  resume: "Resume",
+};
+const DONE = {
+  retry: "taken up again",
+  release: "released",
+  hold: "held",
+  drop: "dropped",
+  pause: "Paused",
+  resume: "Resumed",
+};
 const WARNINGS = {
   drop: "It will not be delivered until somebody retries it.",
   pause: "Nothing of it is carried until somebody resumes it.",
@@ -26,15 +40,40 @@ export function buttons(record) {
   if (!isOperators) return null;
   const possible = Object.keys(STARTS).filter((verb) => STARTS[verb].includes(record.status));
   if (!possible.length) return null;
-  return el("div", { class: "acts", role: "group", "aria-label": "Operator" }, possible.map((verb, place) => el("button",
-    { type: "button", class: place === 0 && verb !== "hold" ? "main" : null, "data-verb": verb, "data-message": record.id, "data-key": verb }, NAMES[verb])));
+  return el(
+    "div",
+    { class: "acts", role: "group", "aria-label": "Operator" },
+    possible.map((verb, place) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: place === 0 && verb !== "hold" ? "main" : null,
+          "data-verb": verb,
+          "data-message": record.id,
+          "data-key": verb,
+        },
+        NAMES[verb],
+      ),
+    ),
+  );
 }
 
 // The button that pauses one thing, or lets it go on.
 export function pauseButton(kind, name, verb = "pause") {
   if (!isOperators) return null;
-  return el("button", { type: "button", class: "small", "data-verb": verb, "data-kind": kind, "data-name": name,
-    "aria-label": `${NAMES[verb]} ${kind} ${name}` }, NAMES[verb]);
+  return el(
+    "button",
+    {
+      type: "button",
+      class: "small",
+      "data-verb": verb,
+      "data-kind": kind,
+      "data-name": name,
+      "aria-label": `${NAMES[verb]} ${kind} ${name}`,
+    },
+    NAMES[verb],
+  );
 }
 
 // Everything that is paused, for whoever may see it; nothing without a token that is taken.
@@ -50,12 +89,35 @@ export async function pauses(signal) {
   }
 }
 
-const PAUSE_COLUMNS = [{ name: "Paused" }, { name: "Why" }, { name: "By" }, { name: "Since" }, { name: "Act" }];
+const PAUSE_COLUMNS = [
+  { name: "Paused" },
+  { name: "Why" },
+  { name: "By" },
+  { name: "Since" },
+  { name: "Act" },
+];
 
-export const pauseTable = (paused) => (paused.length ? section("pauses", "Paused", table("Paused", PAUSE_COLUMNS, paused.map((one) => ({
-  key: `${one.kind} ${one.name}`,
-  cells: [`${one.kind} ${one.chain ?? one.name}`, el("span", { class: "foreign" }, one.why || "–"), one.who, ago(one.since), pauseButton(one.kind, one.name, "resume")],
-})))) : null);
+export const pauseTable = (paused) =>
+  paused.length
+    ? section(
+        "pauses",
+        "Paused",
+        table(
+          "Paused",
+          PAUSE_COLUMNS,
+          paused.map((one) => ({
+            key: `${one.kind} ${one.name}`,
+            cells: [
+              `${one.kind} ${one.chain ?? one.name}`,
+              el("span", { class: "foreign" }, one.why || "–"),
+              one.who,
+              ago(one.since),
+              pauseButton(one.kind, one.name, "resume"),
+            ],
+          })),
+        ),
+      )
+    : null;
 
 // Do what a pressed button says; the answer is the sentence to show, null when it was called off.
 export async function press({ verb, message, kind, name }) {
@@ -67,7 +129,9 @@ export async function press({ verb, message, kind, name }) {
     await withToken(() => act(`/v1/operator/messages/${message}/${verb}`));
     return `Message ${DONE[verb]}.`;
   }
-  await withToken(() => act(`/v1/operator/${verb}`, { [kind]: name, ...(verb === "pause" ? { why: sure.why } : {}) }));
+  await withToken(() =>
+    act(`/v1/operator/${verb}`, { [kind]: name, ...(verb === "pause" ? { why: sure.why } : {}) }),
+  );
   return `${DONE[verb]}: ${what}.`;
 }
 

@@ -23,16 +23,19 @@ export class Refusal extends Error {
 export const read = (path, { signal } = {}) => ask(path, { signal });
 
 // Do one of the operator's acts; a Refusal with status 401 means that the token is not taken.
-export const act = (path, body = {}) => ask(path, {
-  method: "POST",
-  headers: { Authorization: `Bearer ${token() ?? ""}`, "Content-Type": "application/json" },
-  body: JSON.stringify(body),
-});
+export const act = (path, body = {}) =>
+  ask(path, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${token() ?? ""}`, "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
 
 // Read something that only an operator may see.
-export const readAsOperator = (path, { signal } = {}) => ask(path, {
-  signal, headers: { Authorization: `Bearer ${token() ?? ""}` },
-});
+export const readAsOperator = (path, { signal } = {}) =>
+  ask(path, {
+    signal,
+    headers: { Authorization: `Bearer ${token() ?? ""}` },
+  });
 
 export const token = () => sessionStorage.getItem(TOKEN_KEY);
 export const keepToken = (text) => sessionStorage.setItem(TOKEN_KEY, text);
@@ -43,12 +46,18 @@ async function ask(path, { signal, ...more }) {
   let answer;
   try {
     answer = await fetch(path, {
-      ...more, signal: signal ? AbortSignal.any([signal, limit]) : limit,
-      credentials: "omit", redirect: "error", cache: "no-cache", referrerPolicy: "no-referrer",
+      ...more,
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+      credentials: "omit",
+      redirect: "error",
+      cache: "no-cache",
+      referrerPolicy: "no-referrer",
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Refusal(limit.aborted ? "The relayer took too long to answer." : "The relayer does not answer.");
+    throw new Refusal(
+      limit.aborted ? "The relayer took too long to answer." : "The relayer does not answer.",
+    );
   }
   const sent = Date.parse(answer.headers.get("Date"));
   if (Number.isFinite(sent) && Math.abs(sent - now()) > 2000) ahead_ms = sent - Date.now();
@@ -63,7 +72,9 @@ async function json(answer) {
   try {
     return text ? JSON.parse(text) : {};
   } catch {
-    throw new Refusal(`The relayer answered ${answer.status} without JSON.`, { status: answer.status });
+    throw new Refusal(`The relayer answered ${answer.status} without JSON.`, {
+      status: answer.status,
+    });
   }
 }
 

@@ -14,12 +14,18 @@ export async function chains({ signal, fresh = false } = {}) {
   return kept.chains;
 }
 
-export const chainOf = (all, id) => all.find((one) => one.id === id);
+const chainOf = (all, id) => all.find((one) => one.id === id);
 
 export const nameOf = (all, id) => chainOf(all, id)?.name ?? `chain ${id}`;
 
-// A page of the chain's block explorer, null when it has none.
+// A page of the chain's block explorer (`kind` is tx or address), null when it has none.
 export function explore(all, id, kind, what) {
   const base = chainOf(all, id)?.explorer;
-  return base && what ? `${base.replace(/\/+$/, "")}/${kind}/${encodeURIComponent(String(what).toWellFormed())}` : null;
+  if (!base || !what) return null;
+  const text = String(what).toWellFormed();
+  const shown = kind === "address" ? asAddress(text) : text;
+  return `${base.replace(/\/+$/, "")}/${kind}/${encodeURIComponent(shown)}`;
 }
+
+// 32-byte addresses of EVM chains carry the 20 bytes at their end.
+const asAddress = (text) => (/^0x0{24}[0-9a-f]{40}$/i.test(text) ? `0x${text.slice(26)}` : text);

@@ -5,7 +5,8 @@ import { LONGEST, printable } from "./text.js";
 
 const LONGEST_COPY = 2_000_000; // call data with a long proof
 
-const ATTRIBUTES = /^(?:class|id|href|rel|target|title|type|name|value|for|role|scope|colspan|datetime|lang|dir|tabindex|disabled|hidden|selected|open|placeholder|rows|readonly|maxlength|aria-[a-z]+|data-[a-z-]+)$/;
+const ATTRIBUTES =
+  /^(?:class|id|href|rel|target|title|type|name|value|for|role|scope|colspan|datetime|lang|dir|tabindex|disabled|hidden|selected|open|placeholder|rows|readonly|maxlength|aria-[a-z]+|data-[a-z-]+)$/;
 
 // An element with attributes (null, undefined and false leave one out) and children: nodes, text, lists.
 export function el(tag, attributes, ...children) {
@@ -38,7 +39,9 @@ export function safeLink(text) {
 }
 
 function nodes(children) {
-  return children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false && one !== "")
+  return children
+    .flat(Infinity)
+    .filter((one) => one !== null && one !== undefined && one !== false && one !== "")
     .map((one) => (one instanceof Node ? one : document.createTextNode(printable(one))));
 }
 
@@ -75,8 +78,11 @@ function patchChildren(parent, fresh) {
 }
 
 function isSame(old, wanted) {
-  return old.nodeType === wanted.nodeType && old.nodeName === wanted.nodeName
-    && old.dataset?.key === wanted.dataset?.key;
+  return (
+    old.nodeType === wanted.nodeType &&
+    old.nodeName === wanted.nodeName &&
+    old.dataset?.key === wanted.dataset?.key
+  );
 }
 
 function patchNode(old, wanted) {

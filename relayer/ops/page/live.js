@@ -26,7 +26,9 @@ export class Live {
   }
 
   start() {
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.#pause() : this.#resume()));
+    document.addEventListener("visibilitychange", () =>
+      document.hidden ? this.#pause() : this.#resume(),
+    );
     addEventListener("online", () => this.#resume());
     this.#resume();
   }
@@ -44,7 +46,8 @@ export class Live {
     this.#read();
   }
 
-  #pause() { // a hidden tab holds no connection and asks for nothing
+  #pause() {
+    // a hidden tab holds no connection and asks for nothing
     clearTimeout(this.#timer);
     clearTimeout(this.#retry);
     this.#source?.close();

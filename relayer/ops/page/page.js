@@ -24,7 +24,7 @@ let drawn = null; // the facts on screen
 function placeOf(url) {
   const path = url.pathname;
   const one = /^\/messages\/([^/]+)$/.exec(path);
-  if (one) return [message, { id: decodeURIComponent(one[1]).toLowerCase(), query: url.searchParams }];
+  if (one) return [message, { id: one[1].toLowerCase(), query: url.searchParams }];
   if (path === "/messages") return [messages, { query: url.searchParams }];
   return [overview, { query: url.searchParams }];
 }
@@ -61,13 +61,17 @@ function put(content) {
 
 const redraw = (notice = null) => put([notice, view.draw(place, drawn)]);
 
-const wordsOf = (error) => (error instanceof Refusal ? error.message : "The relayer's answer cannot be read by this page.");
+const wordsOf = (error) =>
+  error instanceof Refusal ? error.message : "The relayer's answer cannot be read by this page.";
 
 // Old facts stay in sight under the complaint; without any, the complaint is all there is.
 function complain(error) {
   const text = wordsOf(error);
-  const notice = el("p", { class: "notice", "data-key": "notice", role: "alert" },
-    drawn && !error.status ? `Not up to date: ${text}` : text);
+  const notice = el(
+    "p",
+    { class: "notice", "data-key": "notice", role: "alert" },
+    drawn && !error.status ? `Not up to date: ${text}` : text,
+  );
   if (drawn) redraw(notice);
   else put([el("h1", { "data-key": "title" }, view.title(place)), notice]);
 }
@@ -79,8 +83,9 @@ function show({ scroll = true } = {}) {
   drawn = null;
   document.title = `${view.title(place)} · Relayer`;
   for (const link of document.querySelectorAll(".bar nav a")) {
-    const here = link.getAttribute("href") === location.pathname + location.search
-      || (link.pathname === location.pathname && !link.search && view !== messages);
+    const here =
+      link.getAttribute("href") === location.pathname + location.search ||
+      (link.pathname === location.pathname && !link.search && view !== messages);
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -112,13 +117,19 @@ document.addEventListener("click", (event) => {
   } else if (button?.dataset.verb && isOperators) doAct(button);
 });
 
-const isOurs = (link, event) => link.origin === location.origin && !link.target && !link.hash && !link.pathname.startsWith("/v1/")
-  && event.button === 0 && !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey);
+const isOurs = (link, event) =>
+  link.origin === location.origin &&
+  !link.target &&
+  !link.hash &&
+  !link.pathname.startsWith("/v1/") &&
+  event.button === 0 &&
+  !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey);
 
 async function copy(button) {
   try {
     await navigator.clipboard.writeText(button.dataset.copy);
-  } catch { // plain http: the old way is the only way
+  } catch {
+    // plain http: the old way is the only way
     const area = el("textarea", { class: "unseen" });
     area.value = button.dataset.copy;
     document.body.append(area);
@@ -129,7 +140,9 @@ async function copy(button) {
   }
   said.textContent = "Copied.";
   button.textContent = "copied";
-  setTimeout(() => { button.textContent = "copy"; }, 1500);
+  setTimeout(() => {
+    button.textContent = "copy";
+  }, 1500);
 }
 
 async function doAct(button) {
@@ -153,20 +166,36 @@ document.addEventListener("change", (event) => {
   go(`/messages${wanted.size ? `?${wanted}` : ""}`);
 });
 
-document.addEventListener("toggle", async (event) => {
-  const details = event.target;
-  if (!details.dataset?.proof || !details.open) return;
-  const where = details.querySelector("[data-keep]");
-  try {
-    const [answer, known] = await Promise.all([read(`/v1/messages/${details.dataset.proof}/proof`), chains()]);
-    patch(where, message.proof(answer, (id) => nameOf(known, id)));
-  } catch (error) {
-    patch(where, el("p", { class: "note" }, wordsOf(error)));
-  }
-}, true);
+document.addEventListener(
+  "toggle",
+  async (event) => {
+    const details = event.target;
+    if (!details.dataset?.proof || !details.open) return;
+    const where = details.querySelector("[data-keep]");
+    try {
+      const [answer, known] = await Promise.all([
+        read(`/v1/messages/${details.dataset.proof}/proof`),
+        chains(),
+      ]);
+      patch(
+        where,
+        message.proof(answer, (id) => nameOf(known, id)),
+      );
+    } catch (error) {
+      patch(where, el("p", { class: "note" }, wordsOf(error)));
+    }
+  },
+  true,
+);
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+  if (
+    event.ctrlKey ||
+    event.metaKey ||
+    event.altKey ||
+    event.target.closest("input, select, textarea, dialog")
+  )
+    return;
   if (event.key === "/") {
     event.preventDefault();
     document.getElementById("sought").focus();

@@ -16,7 +16,9 @@ export async function search(text, go) {
     say("A message id or a transaction hash is 0x and 64 hex digits.");
     return;
   }
-  const hash = (wanted.startsWith("0x") || wanted.startsWith("0X") ? `0x${wanted.slice(2)}` : `0x${wanted}`).toLowerCase();
+  const hash = (
+    wanted.startsWith("0x") || wanted.startsWith("0X") ? `0x${wanted.slice(2)}` : `0x${wanted}`
+  ).toLowerCase();
   try {
     const { messages } = await read(`/v1/messages?tx=${hash}`);
     go(messages.length ? `/messages?tx=${hash}` : `/messages/${hash}`);

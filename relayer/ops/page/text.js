@@ -3,7 +3,8 @@
 export const LONGEST = 2000;
 
 // Line breaks, control characters, and marks that hide or reorder text: each shows as one middle dot.
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]+/g;
+const UNPRINTABLE =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]+/g;
 
 export function printable(value, longest = LONGEST) {
   const text = String(value);
@@ -15,7 +16,8 @@ export function printable(value, longest = LONGEST) {
 export const words = (name) => String(name).replaceAll("_", " ");
 
 // 0x1234567…89abcdef
-export const short = (hash) => (String(hash).length > 22 ? `${hash.slice(0, 10)}…${hash.slice(-8)}` : String(hash));
+export const short = (hash) =>
+  String(hash).length > 22 ? `${hash.slice(0, 10)}…${hash.slice(-8)}` : String(hash);
 
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
@@ -30,7 +32,8 @@ export function duration(seconds) {
   const whole = Math.round(all);
   const two = (number) => String(number).padStart(2, "0");
   if (whole < 3600) return `${Math.floor(whole / 60)} m ${two(whole % 60)} s`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} m`;
+  if (whole < 86400)
+    return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} m`;
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
@@ -49,7 +52,11 @@ export function native(wei) {
   return `${negative ? "-" : ""}${WHOLE.format(BigInt(whole))}${shown}`;
 }
 
-const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
+const MOMENT = new Intl.DateTimeFormat("en-GB", {
+  dateStyle: "medium",
+  timeStyle: "medium",
+  timeZone: "UTC",
+});
 
 // An ISO time as `14 Nov 2023, 22:13:20 UTC`; anything else as it is.
 export function moment(iso) {
@@ -58,4 +65,5 @@ export function moment(iso) {
 }
 
 // An ISO time as `22:13:20 UTC`; anything else as it is.
-export const timeOfDay = (iso) => (/^[\d-]{10}T[\d:]{8}/.test(iso) ? `${iso.slice(11, 19)} UTC` : String(iso));
+export const timeOfDay = (iso) =>
+  /^[\d-]{10}T[\d:]{8}/.test(iso) ? `${iso.slice(11, 19)} UTC` : String(iso);

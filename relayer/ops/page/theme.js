@@ -18,7 +18,9 @@
   show(chosen);
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
-    const name = () => { button.textContent = `Theme: ${chosen}`; };
+    const name = () => {
+      button.textContent = `Theme: ${chosen}`;
+    };
     name();
     button.addEventListener("click", () => {
       chosen = CHOICES[(CHOICES.indexOf(chosen) + 1) % CHOICES.length];
