@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +31,7 @@ from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
 from relayer.pipeline.lane import ChainBells, Engine, make_follower, run_follower, run_lane
 from relayer.pipeline.loop import Bell
+from relayer.pipeline.notifier import refresh_webhooks, run_notifiers
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.tenure import Tenure
 from relayer.self_relay import SelfRelay
@@ -69,6 +70,7 @@ class Parts:
     engine: Engine
     bells: Mapping[ChainId, ChainBells]
     metrics: Metrics
+    api_metrics: ApiMetrics
 
 
 @contextlib.asynccontextmanager
@@ -113,7 +115,9 @@ async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Pa
             dry_run=settings.dry_run,
             on_facts=partial(_wake_lanes, bells),
         )
-        yield Parts(settings, store, chains, engine, bells, metrics)
+        names = [webhook.name for webhook in settings.webhooks]
+        api_metrics = ApiMetrics(metrics.registry, webhooks=names)
+        yield Parts(settings, store, chains, engine, bells, metrics, api_metrics)
 
 
 def _adapters(settings: Settings, context: Context) -> dict[BridgeName, Adapter]:
@@ -181,10 +185,25 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
             poll_s = chain.settings.poll_s
             follow = partial(run_follower, parts.engine, chain, bells, poll_s=poll_s)
             group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
+            if parts.settings.webhooks:
+                tell = _notifiers(parts)
+                group.create_task(_tenure(parts, chain, Role.WEBHOOKS, owner, tell).run())
             if signers[chain.chain_id]:
                 own = signers[chain.chain_id]
                 lane = partial(run_lane, parts.engine, chain, own, bells, poll_s=poll_s)
                 group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
+
+
+def _notifiers(parts: Parts) -> Callable[[Lease], Awaitable[None]]:
+    return partial(
+        run_notifiers,
+        webhooks=parts.settings.webhooks,
+        store=parts.store,
+        metrics=parts.metrics,
+        api_metrics=parts.api_metrics,
+        now=now,
+        rng=parts.engine.rng,
+    )
 
 
 def _dapp_api(parts: Parts, signers: Mapping[ChainId, Sequence[Signer]]) -> DappApi:
@@ -197,7 +216,7 @@ def _dapp_api(parts: Parts, signers: Mapping[ChainId, Sequence[Signer]]) -> Dapp
         store=parts.store,
         network=LiveNetwork(parts.store, served, time.monotonic),
         prove=SelfRelay(lambda: parts.engine.adapters, time.monotonic).prove,
-        metrics=ApiMetrics(parts.metrics.registry),
+        metrics=parts.api_metrics,
         now=now,
         limits=Limits(
             rate_per_s=http.rate_per_s,
@@ -256,6 +275,7 @@ async def _refresh_gauges(parts: Parts) -> None:
         await ask_store(store, metrics)
         with contextlib.suppress(RelayerError):
             metrics.messages(await store.counts())
+            await refresh_webhooks(parts.settings.webhooks, store, parts.api_metrics)
             for chain in parts.chains.values():
                 oldest = await store.oldest_pending(chain.chain_id)
                 age_s = None if oldest is None else now() - oldest

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from relayer import __version__
-from relayer.cli import checks, health, messages, service
+from relayer.cli import checks, health, messages, service, webhooks
 from relayer.cli.invocation import CommonGroup, common
 
 
@@ -28,5 +28,6 @@ def main() -> None:
     """Carry messages between chains, and find out where they are."""
 
 
-for _command in (*service.COMMANDS, *messages.COMMANDS, *checks.COMMANDS, *health.COMMANDS):
-    main.add_command(_command)
+for _part in (service, messages, webhooks, checks, health):
+    for _command in _part.COMMANDS:
+        main.add_command(_command)

@@ -79,7 +79,7 @@ def test_every_promised_command_is_there() -> None:
     """The list of commands is a contract."""
     promised = (
         "run demo check-config list show retry hold release drop backfill prove routes"
-        " protocols schema version health"
+        " protocols schema version health webhooks"
     )
     assert set(promised.split()) == set(main.commands)
 
