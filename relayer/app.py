@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -40,6 +40,7 @@ from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
 from relayer.pipeline.lane import ChainBells, Engine, run_follower, run_lane
 from relayer.pipeline.loop import Bell
+from relayer.pipeline.notifier import refresh_webhooks, run_notifiers
 from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.tenure import Tenure
@@ -47,7 +48,7 @@ from relayer.rereading import ask_again, block_of, chain_named, see_through
 from relayer.self_relay import SelfRelay
 from relayer.serving import LiveNetwork, Served
 from relayer.settings import Settings, parse_section
-from relayer.store import Role, Store
+from relayer.store import Lease, Role, Store
 
 DRAIN_S = 30.0
 GAUGES_EVERY_S = 2.0
@@ -75,9 +76,11 @@ async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Pa
 
     `attach` shares the embedded store of a running relayer instead of being refused.
     """
+    metrics = Metrics(version=__version__)
+    api_metrics = ApiMetrics(metrics.registry)
     async with (
         _opened_store(settings, attach=attach) as store,
-        _assembled(store, Metrics(version=__version__), settings) as parts,
+        _assembled(store, settings, metrics=metrics, api_metrics=api_metrics) as parts,
     ):
         yield parts
 
@@ -98,7 +101,9 @@ async def _opened_store(settings: Settings, *, attach: bool = False) -> AsyncIte
 
 
 @contextlib.asynccontextmanager
-async def _assembled(store: Store, metrics: Metrics, settings: Settings) -> AsyncIterator[Parts]:
+async def _assembled(
+    store: Store, settings: Settings, *, metrics: Metrics, api_metrics: ApiMetrics
+) -> AsyncIterator[Parts]:
     """Everything but the store, which outlives a configuration."""
     async with contextlib.AsyncExitStack() as stack:
         chains: dict[str, ChainClient] = {}
@@ -133,7 +138,8 @@ async def _assembled(store: Store, metrics: Metrics, settings: Settings) -> Asyn
             on_facts=partial(_wake_lanes, bells),
             traces=_traces(settings, stack),
         )
-        yield Parts(settings, store, chains, engine, bells, metrics)
+        api_metrics.declare_webhooks(webhook.name for webhook in settings.webhooks)
+        yield Parts(settings, store, chains, engine, bells, metrics, api_metrics)
 
 
 def _adapters(settings: Settings, context: Context) -> dict[BridgeName, Adapter]:
@@ -187,10 +193,10 @@ async def run(
     log = structlog.get_logger("relayer").bind(instance=owner)
     sources = Sources(reread or (lambda: settings), logging or Logging(settings.log.level))
     metrics = Metrics(version=__version__)
+    api_metrics = ApiMetrics(metrics.registry)
     async with _opened_store(settings) as store:
-        generations = Generations(
-            partial(_opened_generation, store, metrics), partial(_work, owner), stop=_stopped
-        )
+        opened = partial(_opened_generation, store, metrics=metrics, api_metrics=api_metrics)
+        generations = Generations(opened, partial(_work, owner), stop=_stopped)
         desk = Desk(generations, sources, now)
         loop.add_signal_handler(signal.SIGHUP, desk.reload_soon)
         await generations.start(settings)
@@ -220,10 +226,10 @@ async def _stopped(task: asyncio.Task[None]) -> bool:
 
 @contextlib.asynccontextmanager
 async def _opened_generation(
-    store: Store, metrics: Metrics, settings: Settings
+    store: Store, settings: Settings, *, metrics: Metrics, api_metrics: ApiMetrics
 ) -> AsyncIterator[Parts]:
     """What agents work with; the keys are read now, so that a bad one stops nothing that works."""
-    async with _assembled(store, metrics, settings) as parts:
+    async with _assembled(store, settings, metrics=metrics, api_metrics=api_metrics) as parts:
         signers = {
             chain.chain_id: await asyncio.to_thread(_signers, chain)
             for chain in parts.chains.values()
@@ -285,10 +291,25 @@ async def _work(owner: str, parts: Parts) -> None:
             poll_s = chain.settings.poll_s
             follow = partial(run_follower, parts.engine, chain, bells, poll_s=poll_s)
             group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
+            if parts.settings.webhooks:
+                tell = _notifiers(parts)
+                group.create_task(_tenure(parts, chain, Role.WEBHOOKS, owner, tell).run())
             own = parts.signers[chain.chain_id]
             if own:
                 lane = partial(run_lane, parts.engine, chain, own, bells, poll_s=poll_s)
                 group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
+
+
+def _notifiers(parts: Parts) -> Callable[[Lease], Awaitable[None]]:
+    return partial(
+        run_notifiers,
+        webhooks=parts.settings.webhooks,
+        store=parts.store,
+        metrics=parts.metrics,
+        api_metrics=parts.api_metrics,
+        now=now,
+        rng=parts.engine.rng,
+    )
 
 
 def _dapp_api(generations: Generations[Parts]) -> DappApi:
@@ -305,7 +326,7 @@ def _dapp_api(generations: Generations[Parts]) -> DappApi:
         store=parts.store,
         network=LiveNetwork(parts.store, served, time.monotonic),
         prove=SelfRelay(lambda: generations.present.engine.adapters, time.monotonic).prove,
-        metrics=ApiMetrics(parts.metrics.registry),
+        metrics=parts.api_metrics,
         now=now,
         limits=Limits(
             rate_per_s=http.rate_per_s,
@@ -365,6 +386,7 @@ async def _refresh_gauges(parts: Parts) -> None:
         metrics.paused((one.target.kind, one.target.name) for one in parts.engine.pauses.all())
         with contextlib.suppress(RelayerError):
             metrics.messages(await store.counts())
+            await refresh_webhooks(parts.settings.webhooks, store, parts.api_metrics)
             for chain in parts.chains.values():
                 oldest = await store.oldest_pending(chain.chain_id)
                 age_s = None if oldest is None else now() - oldest

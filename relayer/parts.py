@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from relayer.chains import ChainClient
 from relayer.chains.signers import Signer
 from relayer.message import ChainId, Route
+from relayer.ops.api import ApiMetrics
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.lane import ChainBells, Engine
 from relayer.settings import Settings
@@ -24,6 +25,7 @@ class Parts:
     engine: Engine
     bells: Mapping[ChainId, ChainBells]
     metrics: Metrics
+    api_metrics: ApiMetrics
     signers: Mapping[ChainId, Sequence[Signer]] = field(default_factory=dict)
     """Only where something is to be sent."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from relayer.message import Message, Moment, Reason, Record, Status, Timestamp
+from relayer.message import Event, Message, Moment, Reason, Record, Status, Timestamp
 
 UNKNOWN = "unknown"
 """Said of a wake-up that nobody can foretell."""
@@ -118,6 +118,19 @@ def record_view(record: Record) -> dict[str, Any]:
             printable(key, 64): printable(value)
             for key, value in list(record.evidence.items())[:MAX_EVIDENCE]
         },
+    }
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    """What is told of an event."""
+    return {
+        "at": iso(event.at),
+        "id": event.id,
+        "route": str(event.route),
+        "status": event.status.value,
+        "reason": event.reason.value,
+        "origin_tx": event.origin_tx,
+        "tx": event.tx,
     }
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
-from aiohttp.helpers import ETag
 
 ASK_AGAIN = "no-cache"
 """May be kept, and must be asked for again before it is used."""
@@ -27,6 +26,6 @@ def tagged(request: web.Request, body: Mapping[str, Any], cache: str) -> web.Res
     known = request.if_none_match or ()
     if any(one.value in (tag, "*") for one in known):
         answer = web.Response(status=304)
-    answer.etag = ETag(tag, is_weak=True)
+    answer.headers[hdrs.ETAG] = f'W/"{tag}"'
     answer.headers[hdrs.CACHE_CONTROL] = cache
     return answer

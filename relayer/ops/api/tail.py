@@ -11,7 +11,6 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import structlog
 
@@ -21,7 +20,7 @@ from relayer.ops.api.metering import ApiMetrics
 from relayer.ops.api.places import Places, place_text
 from relayer.ops.api.ports import EventReader
 from relayer.ops.stopping import stop_if_cancelled
-from relayer.ops.views import iso
+from relayer.ops.views import event_view
 from relayer.ops.web import Refused
 
 POLL_S = 0.25
@@ -199,19 +198,6 @@ class Tail:
         self._is_closed = True
         for listener in self._listeners:
             listener.end()
-
-
-def event_view(event: Event) -> dict[str, Any]:
-    """What is told of an event."""
-    return {
-        "at": iso(event.at),
-        "id": event.id,
-        "route": str(event.route),
-        "status": event.status.value,
-        "reason": event.reason.value,
-        "origin_tx": event.origin_tx,
-        "tx": event.tx,
-    }
 
 
 def event_frame(event: Event, places: Places) -> bytes:
