@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from pydantic import BaseModel
 
 from relayer import protocols
 from relayer.acts import Act, PauseKind, Target, target_of
@@ -197,9 +198,7 @@ def effective(settings: Settings) -> dict[str, Any]:
     """All that is in force, defaults too, with every secret hidden."""
     shown: dict[str, Any] = masked(settings)
     for name, raw in settings.bridges.items():
-        fields = {key: value for key, value in raw.items() if key != "protocol"}
-        section = parse_section(_model(raw), fields, f"bridges.{name}")
-        shown["bridges"][name] = {"protocol": raw["protocol"], **masked(section)}
+        shown["bridges"][name] = {"protocol": raw["protocol"], **masked(_section(name, raw))}
     return shown
 
 
@@ -244,13 +243,15 @@ def _secrets_of(settings: Settings) -> list[str]:
     """The secrets of all sections, those that only a protocol knows as such included."""
     found = secrets_in(settings)
     for name, raw in settings.bridges.items():
-        fields = {key: value for key, value in raw.items() if key != "protocol"}
-        found += secrets_in(parse_section(_model(raw), fields, f"bridges.{name}"))
+        found += secrets_in(_section(name, raw))
     return found
 
 
-def _model(raw: Mapping[str, Any]) -> Any:
-    return protocols.load(str(raw["protocol"])).settings
+def _section(name: str, raw: Mapping[str, Any]) -> BaseModel:
+    """A bridge's section as its protocol reads it."""
+    plugin = protocols.load(str(raw["protocol"]))
+    fields = {key: value for key, value in raw.items() if key != "protocol"}
+    return parse_section(plugin.settings, fields, f"bridges.{name}")
 
 
 def _forget_gone(former: Parts, parts: Parts) -> None:

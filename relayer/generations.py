@@ -89,9 +89,10 @@ class Generations(Generic[P]):
 
     async def aclose(self) -> None:
         """Close what is open; nothing may run any more."""
-        for opened in (self._next, self._present):
-            if opened is not None:
-                await opened.stack.aclose()
+        async with contextlib.AsyncExitStack() as stack:
+            for opened in (self._present, self._next):
+                if opened is not None:
+                    stack.push_async_callback(opened.stack.aclose)
 
     async def _opened(self, settings: Settings) -> _Opened[P]:
         async with contextlib.AsyncExitStack() as stack:

@@ -123,6 +123,7 @@ class Metrics:
         self._why_not()
         self._what_does_it_cost()
         self._is_it_about_to_break()
+        self._who_does_what_to_it()
 
     def render(self) -> bytes:
         """All series in the Prometheus text format."""
@@ -243,6 +244,8 @@ class Metrics:
         for kind in STORE_ERRORS:
             self._store_errors.labels(kind)
         self._memory = self._gauge("store_memory_bytes", "Memory Redis uses.")
+
+    def _who_does_what_to_it(self) -> None:
         self._refusals = self._counter(
             "operator_refusals", "Requests that the operator API refused, by why.", "why"
         )
@@ -433,6 +436,8 @@ class Metrics:
         """Redis was asked how it is and failed with one of `STORE_ERRORS`."""
         self._store.set(0)
         self._store_errors.labels(kind if kind in STORE_ERRORS else "other").inc()
+
+    # --- who does what to it? ----------------------------------------------------------------
 
     def operator_refused(self, why: str) -> None:
         """The operator API turned a request away for one of `REFUSALS`."""

@@ -49,6 +49,7 @@ class PauseBoard:
         self._store = store
         self._names = names
         self._on_change = on_change
+        self._turn = asyncio.Lock()
         self._paused: dict[Target, Pause] = {}
         self._log = structlog.get_logger("relayer")
         self.known = asyncio.Event()
@@ -65,8 +66,9 @@ class PauseBoard:
 
     async def refresh(self) -> None:
         """Read it now; a change is logged and told."""
-        paused = {pause.target: pause for pause in await self._store.pauses()}
-        before, self._paused = self._paused, paused
+        async with self._turn:  # an answer that was under way must not come over a newer one
+            paused = {pause.target: pause for pause in await self._store.pauses()}
+            before, self._paused = self._paused, paused
         self.known.set()
         for target in paused.keys() - before.keys():
             pause = paused[target]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -354,6 +355,58 @@ async def test_hostile_bodies_are_refused_and_change_nothing(
     assert world.process.asked == []
     (act,) = (await world.store.acts()).acts
     assert act.outcome == "refused"
+
+
+POSTS = [
+    *(f"messages/{verb}" for verb in Verb),
+    *(f"messages/{id_of(2)}/{verb}" for verb in Verb),
+    *("pause", "resume", "backfill", "reload"),
+]
+WORDS = [
+    *("status", "reason", "route", "bridge", "origin", "destination", "sender", "recipient"),
+    *("dry_run", "after", "chain", "lane", "signer", "why", "first", "last", "tx", "level"),
+    *(
+        "waiting",
+        "dead",
+        "one",
+        "ten",
+        str(ROUTE),
+        id_of(2),
+        "0x" + "ab" * 20,
+        "",
+        "\x00",
+        "\ud800",
+    ),
+]
+
+
+def anything(rng: random.Random, depth: int = 0) -> Any:
+    """Any JSON, made of words that mean something here."""
+    kind = rng.randrange(8 if depth < 3 else 6)
+    if kind >= 6:
+        count = rng.randrange(5)
+        if kind == 6:
+            return [anything(rng, depth + 1) for _ in range(count)]
+        return {rng.choice(WORDS): anything(rng, depth + 1) for _ in range(count)}
+    numbers = [0, 1, 10, -1, 2**63, 10**400, 1.5, 1e308]
+    return rng.choice([rng.choice(WORDS), rng.choice(numbers), True, None])
+
+
+async def test_no_body_breaks_it(world: OperatorWorld) -> None:
+    """Two thousand of them: a clear answer or a clear refusal, and a line for each."""
+    rng = random.Random(20_240_229)
+    headers = [("Authorization", f"Bearer {NEW_TOKEN}"), ("Content-Type", "application/json")]
+    codes: set[int] = set()
+    for _ in range(2000):
+        body = {rng.choice(WORDS): anything(rng) for _ in range(rng.randrange(4))}
+        data = json.dumps(body if rng.random() < 0.9 else anything(rng)).encode()
+        code, answer = await world.ask("POST", rng.choice(POSTS), headers=headers, data=data)
+        codes.add(code)
+        assert code < 500, (data, answer)
+        assert ("error" in answer) == (code >= 400)
+    assert {200, 400, 404, 409} <= codes
+    assert world.counted("relayer_operator_acts_total") == 2000
+    assert world.counted("relayer_operator_acts_total", outcome="failed") == 0
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
