@@ -1,4 +1,4 @@
-"""Proofs for strangers: computed by the adapter, shared for a while, bounded, and silent on errors."""
+"""Proofs for strangers: computed by the adapter, shared for a while, bounded, discreet."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_errors_are_named_and_not_told(world: World) -> None:
     with pytest.raises(EndpointsExhausted):
         await world.prover.prove(record_of(1))
     world.oracle.error = BadChainData("http://secret@rpc said so")
-    with pytest.raises(Refused, match="^no proof now: bad_chain_data$"):
+    with pytest.raises(Refused, match=r"^no proof now: bad_chain_data$"):
         await world.prover.prove(record_of(1))
 
 
