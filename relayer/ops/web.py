@@ -6,7 +6,9 @@ Everything a caller sends is checked before it is used, and every answer, errors
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -43,6 +45,7 @@ class WebServer:
             app,
             access_log=None,
             handle_signals=False,
+            logger=_seldom_logger(),
             keepalive_timeout=IDLE_S,
             shutdown_timeout=STOP_WITHIN_S,
         )
@@ -65,6 +68,30 @@ class WebServer:
     async def aclose(self) -> None:
         """Stop listening, let running requests end, close every connection."""
         await self._runner.cleanup()
+
+
+class _Seldom(logging.Filter):
+    """Lets one line a minute through: who sends no HTTP must not fill our log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._from = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._from:
+            return False
+        self._from = now + 60.0
+        record.exc_info = None  # a traceback through the parser, with what was sent in it
+        return True
+
+
+def _seldom_logger() -> logging.Logger:
+    """For what the server library says of broken requests; our own errors are logged apart."""
+    logger = logging.Logger("relayer.http", logging.WARNING)
+    logger.parent = logging.getLogger()
+    logger.addFilter(_Seldom())
+    return logger
 
 
 def bounded(

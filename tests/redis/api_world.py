@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -56,14 +57,12 @@ class Served:
 @contextlib.asynccontextmanager
 async def serving(store: Store, **changes: Any) -> AsyncIterator[Served]:
     """Serve `store`; `changes` are arguments of `DappApi`."""
-    import asyncio
-
     metrics = Metrics()
     network = changes.setdefault("network", StillNetwork())
     api = dapp_api(store, metrics, **{"limits": NO_LIMIT, "now": store.now, **changes})
 
     async def healthy() -> Health:
-        return Health(Readiness(True), {})
+        return Health(Readiness(True), {"ten": Readiness(True)})
 
     app = build_app(api=api, metrics=metrics, readiness=healthy)
     server = WebServer(app, section="http", host="127.0.0.1", port=0)

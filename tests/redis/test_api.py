@@ -103,6 +103,9 @@ async def test_pages_join_and_cursors_are_bound_to_their_list(
         ("status=dead&sender=0x" + "bb" * 20, set()),
         ("status=dead&recipient=0x" + "bb" * 20, set()),
         (f"tx={tx_of(5)}", {5}),
+        (f"tx={tx_of(7)}&status=delivered", {0}),
+        (f"tx={tx_of(7)}&destination=20", set()),
+        (f"tx={tx_of(7)}&limit=2", {0, 7}),
     ],
 )
 async def test_filters(store: Store, leases: Leases, filters: str, expected: set[int]) -> None:

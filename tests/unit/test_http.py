@@ -232,7 +232,7 @@ async def test_an_unknown_message_is_404(client: aiohttp.ClientSession) -> None:
         ("/v1/events?after=%21", "after"),
         ("/v1/events?after=abc", "after"),
         ("/v1/routes?x=1", "x"),
-        (f"/v1/messages?tx={tx_of(1)}&limit=5", "limit"),
+        (f"/v1/messages?tx={tx_of(1)}&cursor=AAAA", "cursor"),
         (f"/v1/messages?tx={tx_of(1)}&tx={tx_of(2)}", "tx"),
         (f"/v1/messages/{id_of(1)}?x=1", "x"),
         ("/healthz?x=1", "x"),

@@ -89,12 +89,14 @@ class MessagePages:
         return tagged(request, body, ASK_AGAIN)
 
     async def _of_transaction(self, request: web.Request, wanted: MessagesAsked) -> web.Response:
-        beside = sorted(wanted.model_fields_set - {"tx"})
-        if beside:
-            raise Refused(400, "cannot be given together with tx", field=beside[0])
-        records = await self._store.by_tx(TxHash(str(wanted.tx).lower()))
+        if wanted.cursor is not None:
+            raise Refused(400, "there are no pages of one transaction", field="cursor")
+        found = await self._store.by_tx(TxHash(str(wanted.tx).lower()))
+        records = [record for record in found if _fits(record, wanted)]
+        records.sort(key=lambda record: record.seen_at, reverse=wanted.order == "newest")
+        most = wanted.limit if "limit" in wanted.model_fields_set else MAX_OF_TX
         times = await self._times.read()
-        shown = [self._walk(record, times) for record in records[:MAX_OF_TX]]
+        shown = [self._walk(record, times) for record in records[: min(most, MAX_OF_TX)]]
         body = {"messages": shown, "truncated": len(records) > len(shown), "next": None}
         return tagged(request, body, ASK_AGAIN)
 
@@ -131,10 +133,22 @@ def _where(wanted: MessagesAsked) -> Where:
 
 
 def _fits(record: Record, wanted: MessagesAsked) -> bool:
-    """A route names its ends itself: other ends beside it match nothing."""
-    route = record.route
+    """Whether all filters match: a transaction's messages are not filtered by the store, and of a
+    route's messages it does not ask whether they go where they are also said to go.
+    """
+    route, message = record.route, record.message
     return (
-        wanted.bridge in (None, route.bridge)
+        wanted.status in (None, record.status)
+        and wanted.reason in (None, record.reason)
+        and wanted.route in (None, str(route))
+        and wanted.bridge in (None, route.bridge)
         and wanted.origin in (None, route.origin)
         and wanted.destination in (None, route.destination)
+        and (wanted.sender is None or _digits(wanted.sender) == _digits(message.sender))
+        and (wanted.recipient is None or _digits(wanted.recipient) == _digits(message.recipient))
     )
+
+
+def _digits(party: str) -> str:
+    """Hex digits without leading zeros: an address equals its padded word."""
+    return party.lower().removeprefix("0x").lstrip("0")

@@ -55,7 +55,7 @@ class Nothing(Asked):
 
 
 class MessagesAsked(Asked):
-    """Which messages a list is of; `tx` goes alone."""
+    """Which messages a list is of; with `tx` there is one page."""
 
     tx: Hash | None = Field(None, description="Origin or delivering transaction.")
     status: Status | None = None

@@ -80,8 +80,10 @@ def _parameters(page: Page) -> list[dict[str, Any]]:
     found = []
     if "{id}" in page.path:
         found.append({"name": "id", "in": "path", "required": True, "schema": _schema_of(Hash)})
+    asked = page.asked.model_json_schema(ref_template=SCHEMAS + "{model}")
+    properties = asked.get("properties", {})
     for name, field in page.asked.model_fields.items():
-        schema = page.asked.model_json_schema()["properties"][name]
+        schema = properties[name]
         parameter = {"name": name, "in": "query", "required": False, "schema": _unwrapped(schema)}
         if field.description:
             parameter["description"] = field.description
