@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,9 +24,11 @@ from relayer.desk import Desk, Sources
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.generations import Generations
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp, TxHash
+from relayer.ops.api import ApiMetrics, DappApi, Limits
 from relayer.ops.http import Health, Readiness, serve
 from relayer.ops.logs import Logging
 from relayer.ops.metrics import Metrics
+from relayer.ops.operator.beside import Beside
 from relayer.ops.operator.door import Door
 from relayer.ops.operator.pages import build_app
 from relayer.ops.pulse import ask_store
@@ -38,13 +40,16 @@ from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
 from relayer.pipeline.lane import ChainBells, Engine, run_follower, run_lane
 from relayer.pipeline.loop import Bell, run_agent
+from relayer.pipeline.notifier import refresh_webhooks, run_notifiers
 from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.roster import Roster
 from relayer.pipeline.tenure import Tenure
 from relayer.rereading import ask_again, block_of, chain_named, see_through
+from relayer.self_relay import SelfRelay
+from relayer.serving import LiveNetwork, Served
 from relayer.settings import Settings, parse_section
-from relayer.store import Role, Store
+from relayer.store import Lease, Role, Store
 
 DRAIN_S = 30.0
 GAUGES_EVERY_S = 2.0
@@ -72,9 +77,11 @@ async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Pa
 
     `attach` shares the embedded store of a running relayer instead of being refused.
     """
+    metrics = Metrics(version=__version__)
+    api_metrics = ApiMetrics(metrics.registry)
     async with (
         _opened_store(settings, attach=attach) as store,
-        _assembled(store, Metrics(version=__version__), settings) as parts,
+        _assembled(store, settings, metrics=metrics, api_metrics=api_metrics) as parts,
     ):
         yield parts
 
@@ -95,7 +102,9 @@ async def _opened_store(settings: Settings, *, attach: bool = False) -> AsyncIte
 
 
 @contextlib.asynccontextmanager
-async def _assembled(store: Store, metrics: Metrics, settings: Settings) -> AsyncIterator[Parts]:
+async def _assembled(
+    store: Store, settings: Settings, *, metrics: Metrics, api_metrics: ApiMetrics
+) -> AsyncIterator[Parts]:
     """Everything but the store, which outlives a configuration."""
     async with contextlib.AsyncExitStack() as stack:
         chains: dict[str, ChainClient] = {}
@@ -130,7 +139,8 @@ async def _assembled(store: Store, metrics: Metrics, settings: Settings) -> Asyn
             on_facts=partial(_wake_lanes, bells),
             traces=_traces(settings, stack),
         )
-        yield Parts(settings, store, chains, engine, bells, metrics)
+        api_metrics.declare_webhooks(webhook.name for webhook in settings.webhooks)
+        yield Parts(settings, store, chains, engine, bells, metrics, api_metrics)
 
 
 def _adapters(settings: Settings, context: Context) -> dict[BridgeName, Adapter]:
@@ -184,10 +194,10 @@ async def run(
     log = structlog.get_logger("relayer").bind(instance=owner)
     sources = Sources(reread or (lambda: settings), logging or Logging(settings.log.level))
     metrics = Metrics(version=__version__)
+    api_metrics = ApiMetrics(metrics.registry)
     async with _opened_store(settings) as store:
-        generations = Generations(
-            partial(_opened_generation, store, metrics), partial(_work, owner), stop=_stopped
-        )
+        opened = partial(_opened_generation, store, metrics=metrics, api_metrics=api_metrics)
+        generations = Generations(opened, partial(_work, owner), stop=_stopped)
         desk = Desk(generations, sources, now)
         loop.add_signal_handler(signal.SIGHUP, desk.reload_soon)
         await generations.start(settings)
@@ -217,10 +227,13 @@ async def _stopped(task: asyncio.Task[None]) -> bool:
 
 @contextlib.asynccontextmanager
 async def _opened_generation(
-    store: Store, metrics: Metrics, settings: Settings
+    store: Store, settings: Settings, *, metrics: Metrics, api_metrics: ApiMetrics
 ) -> AsyncIterator[Parts]:
     """What agents work with; keys are opened now, so that a bad one stops nothing that works."""
-    async with _assembled(store, metrics, settings) as parts, _rosters(parts) as rosters:
+    async with (
+        _assembled(store, settings, metrics=metrics, api_metrics=api_metrics) as parts,
+        _rosters(parts) as rosters,
+    ):
         yield replace(parts, rosters=rosters)
 
 
@@ -250,12 +263,13 @@ async def _serve_all(
     parts = generations.present
     desk.take_up(parts.settings)
     listening = asyncio.Event()
+    api = _dapp_api(generations)
     async with contextlib.AsyncExitStack() as servers, asyncio.TaskGroup() as group:
-        await _serve_operators(servers, parts, desk)
+        await _serve_operators(servers, parts, desk, beside=Beside(api))
         group.create_task(
             serve(
                 parts.settings.http,
-                parts.store,
+                api,
                 parts.metrics,
                 partial(_readiness, generations),
                 version=__version__,
@@ -270,12 +284,14 @@ async def _serve_all(
         group.create_task(generations.run())
 
 
-async def _serve_operators(servers: contextlib.AsyncExitStack, parts: Parts, desk: Desk) -> None:
+async def _serve_operators(
+    servers: contextlib.AsyncExitStack, parts: Parts, desk: Desk, *, beside: Beside
+) -> None:
     at = parts.settings.operator
     if at is None:
         return
     door = Door(desk.tokens, parts.store, parts.metrics, now=now)
-    app = build_app(store=parts.store, running=desk, door=door, now=now)
+    app = build_app(store=parts.store, running=desk, door=door, now=now, beside=beside)
     server = WebServer(app, section="operator", host=at.host, port=at.port)
     port = await server.start()
     servers.push_async_callback(server.aclose)
@@ -294,6 +310,9 @@ async def _work(owner: str, parts: Parts) -> None:
             poll_s = chain.settings.poll_s
             follow = partial(run_follower, parts.engine, chain, bells, poll_s=poll_s)
             group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
+            if parts.settings.webhooks:
+                tell = _notifiers(parts)
+                group.create_task(_tenure(parts, chain, Role.WEBHOOKS, owner, tell).run())
             roster = parts.rosters.get(chain.name)
             if roster is not None:
                 lane = partial(run_lane, parts.engine, chain, roster, bells, poll_s=poll_s)
@@ -303,6 +322,48 @@ async def _work(owner: str, parts: Parts) -> None:
                     group.create_task(
                         run_agent(roster, Bell(), idle_s=GAUGES_EVERY_S, on_failure=failed)
                     )
+
+
+def _notifiers(parts: Parts) -> Callable[[Lease], Awaitable[None]]:
+    return partial(
+        run_notifiers,
+        webhooks=parts.settings.webhooks,
+        store=parts.store,
+        metrics=parts.metrics,
+        api_metrics=parts.api_metrics,
+        now=now,
+        rng=parts.engine.rng,
+    )
+
+
+def _dapp_api(generations: Generations[Parts]) -> DappApi:
+    """The reading API; it tells of the generation that is at work when it is asked."""
+
+    def served() -> Served:
+        parts = generations.present
+        addresses = {
+            chain.chain_id: sorted(parts.signers_of(name)) for name, chain in parts.chains.items()
+        }
+        return Served(parts.chains, parts.engine.adapters, addresses)
+
+    parts = generations.present
+    http = parts.settings.http
+    return DappApi(
+        store=parts.store,
+        network=LiveNetwork(parts.store, served, time.monotonic),
+        prove=SelfRelay(lambda: generations.present.engine.adapters, time.monotonic).prove,
+        metrics=parts.api_metrics,
+        now=now,
+        limits=Limits(
+            rate_per_s=http.rate_per_s,
+            burst=http.burst,
+            trusted_proxies=http.trusted_proxies,
+            subscribers=http.subscribers,
+            subscribers_per_client=http.subscribers_per_client,
+            cors_origins=http.cors_origins,
+        ),
+        version=__version__,
+    )
 
 
 def _tenure(parts: Parts, chain: ChainClient, role: Role, owner: str, work) -> Tenure:  # type: ignore[no-untyped-def]
@@ -340,6 +401,7 @@ async def _refresh_gauges(parts: Parts) -> None:
         metrics.paused((one.target.kind, one.target.name) for one in parts.engine.pauses.all())
         with contextlib.suppress(RelayerError):
             metrics.messages(await store.counts())
+            await refresh_webhooks(parts.settings.webhooks, store, parts.api_metrics)
             for chain in parts.chains.values():
                 oldest = await store.oldest_pending(chain.chain_id)
                 age_s = None if oldest is None else now() - oldest

@@ -272,6 +272,50 @@ class Record:
 _IN_VAIN = frozenset({Reason.TARGET_FAILED, Reason.CALL_REVERTED, Reason.INTERNAL_ERROR})
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which messages are meant, by where they go and who sent them; None does not matter."""
+
+    bridge: BridgeName | None = None
+    origin: ChainId | None = None
+    destination: ChainId | None = None
+    sender: str | None = None
+    """0x hex; an address equals its word padded with zeros."""
+    recipient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a message's timeline, as it is told to whoever listens."""
+
+    chain: ChainId
+    """The destination, by which events are numbered."""
+    number: int
+    at: Timestamp
+    id: MessageId
+    route: Route
+    status: Status
+    reason: Reason
+    origin_tx: TxHash
+    tx: TxHash | None
+    """The last transaction that carried the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events of one chain in order."""
+
+    events: tuple[Event, ...]
+    start: int
+    """Number before the first one that was looked at."""
+    upto: int
+    """Number of the last one that was looked at: the next page goes on behind it."""
+    newest: int
+    """Number of the chain's newest event, in the page or not."""
+    missed: int
+    """Events asked for that are not kept any more; -1 when nobody knows how many."""
+
+
 def account_word(account: str) -> str:
     """An address, or the 32-byte word of one, as 64 hex digits: what accounts are compared by."""
     return account.lower().removeprefix("0x").rjust(64, "0")

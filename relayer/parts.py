@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from relayer.chains import ChainClient
 from relayer.message import Address, ChainId, Route
+from relayer.ops.api import ApiMetrics
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.lane import ChainBells, Engine
 from relayer.pipeline.roster import Roster
@@ -24,6 +25,7 @@ class Parts:
     engine: Engine
     bells: Mapping[ChainId, ChainBells]
     metrics: Metrics
+    api_metrics: ApiMetrics
     rosters: Mapping[str, Roster] = field(default_factory=dict)
     """The signers of each chain that has any; only where something is to be sent."""
 

@@ -19,6 +19,7 @@ from relayer.cli import (
     operating,
     service,
     verbs,
+    webhooks,
 )
 from relayer.cli.invocation import CommonGroup, common
 
@@ -38,6 +39,17 @@ def main() -> None:
     """Carry messages between chains, and find out where they are."""
 
 
-for _part in (service, messages, verbs, operating, checks, doctor, keys, health, completion):
+for _part in (
+    service,
+    messages,
+    verbs,
+    operating,
+    webhooks,
+    checks,
+    doctor,
+    keys,
+    health,
+    completion,
+):
     for _command in _part.COMMANDS:
         main.add_command(_command)

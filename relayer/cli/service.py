@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 from rich.text import Text
@@ -16,6 +15,7 @@ from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH, WholeNumber
 from relayer.errors import ConfigInvalid
 from relayer.message import BlockNumber, MessageId, TxHash
 from relayer.ops.views import printable
+from relayer.self_relay import step_view
 from relayer.settings import Settings, load_settings
 
 MAX_DEMO_MESSAGES = 100_000
@@ -129,50 +129,6 @@ def prove(asked: Invocation, message_id: MessageId) -> None:
 
 
 COMMANDS = (run, demo, backfill, prove)
-
-
-def step_view(step: Step) -> dict[str, Any]:
-    """An adapter's answer as JSON."""
-    match step:
-        case Wait():
-            return {
-                "step": "wait",
-                "reason": step.reason.value,
-                "detail": printable(step.detail),
-                "gate": str(step.gate) if step.gate else None,
-                "gate_value": str(step.gate_value),
-                "recheck_s": step.recheck_s,
-                "clocks": [{"name": clock.name, "at": clock.at} for clock in step.clocks],
-            }
-        case Refuse():
-            return {
-                "step": "refuse",
-                "reason": step.reason.value,
-                "detail": printable(step.detail),
-                "dead": step.dead,
-            }
-        case Done():
-            return {"step": "done", "detail": printable(step.detail)}
-        case Call():
-            return _call_view(step)
-
-
-def _call_view(call: Call) -> dict[str, Any]:
-    return {
-        "step": "call",
-        "what": call.what,
-        "to": call.to,
-        "data": "0x" + call.data.hex(),
-        "value_wei": str(call.value),
-        "gas_floor": call.gas_floor,
-        "access_list": [
-            {"address": address, "storageKeys": ["0x" + key.hex() for key in keys]}
-            for address, keys in call.access_list
-        ],
-        "shareable": call.shareable,
-        "final": call.final,
-        "evidence": {key: printable(value, 20_000) for key, value in call.evidence.items()},
-    }
 
 
 def _step_text(step: Step) -> str:

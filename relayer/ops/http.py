@@ -1,41 +1,30 @@
-"""The public HTTP server: health, readiness, metrics, where a message is. Read-only, no CORS."""
+"""The public HTTP server: health, readiness, metrics, the API for dApps, the page. Reads only."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 from aiohttp import hdrs, web
 
-from relayer.message import MessageId, Record, TxHash
+from relayer.ops.api import DappApi
+from relayer.ops.api.application import EVENTS_PATH
+from relayer.ops.fresh import Fresh
 from relayer.ops.metrics import Metrics
-from relayer.ops.views import printable, record_view
-from relayer.ops.web import Refused, WebServer, bounded, checked_hash, only, secured
+from relayer.ops.page import Page
+from relayer.ops.views import printable
+from relayer.ops.web import Refused, WebServer, bounded, only, secured
 
 READINESS_FOR_S = 1.0
 """Seconds a readiness answer is kept: probes of many balancers must not become load."""
 MAX_AT_ONCE = 64
 """Requests answered at the same time; the next ones are told to come back."""
-MAX_RECORDS = 100
-"""Messages of one transaction that one answer holds."""
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class MessageReader(Protocol):
-    """The reading part of the store."""
-
-    async def get(self, message_id: MessageId, /) -> Record | None:
-        """The record of a message, None when it is unknown."""
-        ...
-
-    async def by_tx(self, tx: TxHash, /) -> Sequence[Record]:
-        """Records whose origin or delivering transaction is `tx`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +58,7 @@ class ListenAt(Protocol):
 
 async def serve(
     at: ListenAt,
-    store: MessageReader,
+    api: DappApi,
     metrics: Metrics,
     readiness: ReadinessProbe,
     *,
@@ -77,34 +66,36 @@ async def serve(
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until cancelled; `on_listening` is told the port. ConfigInvalid when it is taken."""
-    app = build_app(store=store, metrics=metrics, readiness=readiness, version=version)
+    app = build_app(api=api, metrics=metrics, readiness=readiness, version=version)
     server = WebServer(app, section="http", host=at.host, port=at.port)
     port = await server.start()
     try:
         structlog.get_logger("relayer").info("http_listening", host=at.host, port=port)
         if on_listening is not None:
             on_listening(port)
-        await asyncio.Event().wait()
+        await api.tail.run()
     finally:
         await server.aclose()
 
 
 def build_app(
     *,
-    store: MessageReader,
+    api: DappApi,
     metrics: Metrics,
     readiness: ReadinessProbe,
     version: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> web.Application:
     """The public application; `clock` counts seconds for the readiness cache."""
-    pages = _Pages(store, metrics, readiness, version=version, clock=clock)
-    app = web.Application(middlewares=[secured, bounded(MAX_AT_ONCE)], client_max_size=1024)
+    pages = _Pages(metrics, readiness, version=version, clock=clock)
+    streams = frozenset({EVENTS_PATH})
+    guards = [api.counting, secured, *api.guards, bounded(MAX_AT_ONCE, streams=streams)]
+    app = web.Application(middlewares=guards, client_max_size=1024)
     app.router.add_get("/healthz", pages.healthz)
     app.router.add_get("/readyz", pages.readyz)
     app.router.add_get("/metrics", pages.metrics)
-    app.router.add_get("/v1/messages", pages.messages)
-    app.router.add_get("/v1/messages/{id}", pages.message)
+    Page().add_to(app.router)
+    api.hang_into(app)
     return app
 
 
@@ -113,16 +104,14 @@ class _Pages:
 
     def __init__(
         self,
-        store: MessageReader,
         metrics: Metrics,
         readiness: ReadinessProbe,
         *,
         version: str,
         clock: Callable[[], float],
     ) -> None:
-        self._store = store
         self._metrics = metrics
-        self._readiness = _CachedReadiness(readiness, clock)
+        self._readiness = Fresh(readiness, clock, for_s=READINESS_FOR_S)
         self._version = version
 
     async def healthz(self, request: web.Request) -> web.Response:
@@ -153,47 +142,6 @@ class _Pages:
         """Everything counted, in the Prometheus text format."""
         body = await asyncio.to_thread(self._metrics.render)
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: _METRICS_TYPE})
-
-    async def message(self, request: web.Request) -> web.Response:
-        """One message by its id."""
-        only(request, ())
-        message_id = MessageId(checked_hash("id", request.match_info["id"]))
-        record = await self._store.get(message_id)
-        if record is None:
-            raise Refused(
-                404,
-                "no such message; its origin block may not be final yet",
-                field="id",
-                value=message_id,
-            )
-        return web.json_response(record_view(record))
-
-    async def messages(self, request: web.Request) -> web.Response:
-        """The messages of one transaction, at most `MAX_RECORDS`."""
-        only(request, ("tx",))
-        if "tx" not in request.query:
-            raise Refused(400, "is required: /v1/messages?tx=0x...", field="tx")
-        records = await self._store.by_tx(TxHash(checked_hash("tx", request.query["tx"])))
-        shown = [record_view(record) for record in records[:MAX_RECORDS]]
-        return web.json_response({"messages": shown, "truncated": len(records) > len(shown)})
-
-
-class _CachedReadiness:
-    """Asks the probe at most once per `READINESS_FOR_S`, however many callers there are."""
-
-    def __init__(self, probe: ReadinessProbe, clock: Callable[[], float]) -> None:
-        self._probe = probe
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._answer: Health | None = None
-        self._until = 0.0
-
-    async def read(self) -> Health:
-        async with self._lock:
-            if self._answer is None or self._clock() >= self._until:
-                self._answer = await self._probe()
-                self._until = self._clock() + READINESS_FOR_S
-            return self._answer
 
 
 def _part_view(part: Readiness) -> dict[str, object]:

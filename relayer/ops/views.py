@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from relayer.message import Message, Moment, Reason, Record, Status, Timestamp
+from relayer.message import Event, Message, Moment, Reason, Record, Status, Timestamp
 
 UNKNOWN = "unknown"
 """Said of a wake-up that nobody can foretell."""
@@ -64,6 +64,9 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.INTERNAL_ERROR: "Put off by a bug of the relayer: see its log.",
 }
 """Every reason in words that need no knowledge of this program."""
+
+_AGAIN = "; it is tried again."
+_GIVEN_UP = "; given up: `relayer retry` starts over."
 
 _FINISHED = frozenset({Status.DELIVERED, Status.HELD, Status.DEAD, Status.ORPHANED})
 """Statuses that no clock ends."""
@@ -118,9 +121,24 @@ def record_view(record: Record) -> dict[str, Any]:
     }
 
 
+def event_view(event: Event) -> dict[str, Any]:
+    """What is told of an event."""
+    return {
+        "at": iso(event.at),
+        "id": event.id,
+        "route": str(event.route),
+        "status": event.status.value,
+        "reason": event.reason.value,
+        "origin_tx": event.origin_tx,
+        "tx": event.tx,
+    }
+
+
 def explanation(record: Record) -> str:
     """One or two sentences: why the message is where it is, and what the engine adds to that."""
     sentence = SENTENCES[record.reason]
+    if record.status is Status.DEAD:
+        sentence = sentence.replace(_AGAIN, _GIVEN_UP)
     if record.status is Status.ORPHANED:
         sentence = "Its origin block was replaced; it comes back if it is included again."
     detail = printable(record.detail)

@@ -6,7 +6,9 @@ Everything a caller sends is checked before it is used, and every answer, errors
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -43,6 +45,7 @@ class WebServer:
             app,
             access_log=None,
             handle_signals=False,
+            logger=_seldom_logger(),
             keepalive_timeout=IDLE_S,
             shutdown_timeout=STOP_WITHIN_S,
         )
@@ -67,13 +70,44 @@ class WebServer:
         await self._runner.cleanup()
 
 
-def bounded(at_once: int, *, within_s: float = ANSWER_WITHIN_S) -> Middleware:
-    """Answers at most so many requests at once, each within so many seconds."""
+class _Seldom(logging.Filter):
+    """Lets one line a minute through: who sends no HTTP must not fill our log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._from = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._from:
+            return False
+        self._from = now + 60.0
+        record.exc_info = None  # a traceback through the parser, with what was sent in it
+        return True
+
+
+def _seldom_logger() -> logging.Logger:
+    """For what the server library says of broken requests; our own errors are logged apart."""
+    logger = logging.Logger("relayer.http", logging.WARNING)
+    logger.parent = logging.getLogger()
+    logger.addFilter(_Seldom())
+    return logger
+
+
+def bounded(
+    at_once: int, *, within_s: float = ANSWER_WITHIN_S, streams: frozenset[str] = frozenset()
+) -> Middleware:
+    """Answers at most so many requests at once, each within so many seconds.
+
+    `streams` are paths whose answers go on while the caller listens; they bound themselves.
+    """
     free = at_once
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal free
+        if request.path in streams:
+            return await handler(request)
         if free <= 0:
             raise Refused(503, "too many requests at once; try again", retry_after_s=1)
         free -= 1
@@ -92,7 +126,7 @@ def bounded(at_once: int, *, within_s: float = ANSWER_WITHIN_S) -> Middleware:
 
 @web.middleware
 async def secured(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Outermost: every error is JSON, and every answer carries the security headers."""
+    """Every error is JSON; answers carry the security headers, or their own of that name."""
     try:
         answer = await handler(request)
     except Refused as refused:
@@ -104,7 +138,8 @@ async def secured(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:  # noqa: BLE001 - a bug must answer as JSON, without its traceback
         structlog.get_logger("relayer").exception("http_crashed", path=request.path)
         answer = Refused(500, "internal error; see the log").answer()
-    answer.headers.update(SECURITY_HEADERS)
+    for name, value in SECURITY_HEADERS.items():
+        answer.headers.setdefault(name, value)
     return answer
 
 

@@ -32,6 +32,7 @@ from relayer.settings.signing import (
     is_loopback,
 )
 from relayer.settings.values import AddressText, Name, Section
+from relayer.settings.webhooks import WebhookSettings
 from relayer.settings.whole import Settings, json_schema
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "SignerSettings",
     "TraceSettings",
     "Web3SignerSettings",
+    "WebhookSettings",
     "body_pattern",
     "is_loopback",
     "json_schema",

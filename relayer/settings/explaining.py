@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from relayer.errors import ConfigInvalid
-from relayer.settings.values import SECRET_URLS
+from relayer.settings.values import SECRETS
 
 MOST_PROBLEMS = 20
 """Lines of one answer; who has more mistakes than that fixes these first."""
@@ -176,10 +176,7 @@ def _may_be_secret(value: str, key: str) -> bool:
     if re.fullmatch(r"0x[0-9a-fA-F]{0,44}", value):
         return False  # an address, or nearly; keys are longer
     return (
-        key in SECRET_URLS
-        or "key" in key
-        or "://" in value
-        or re.search(r"\w{20,}", value) is not None
+        key in SECRETS or "key" in key or "://" in value or re.search(r"\w{20,}", value) is not None
     )
 
 
@@ -192,7 +189,7 @@ def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
             here = here.model_fields[str(part)].annotation
     here = _model_in(here)
     keys = sorted(here.model_fields) if here is not None else []
-    return keys + [f"{key}_file" for key in SECRET_URLS if key in keys]
+    return keys + [f"{key}_file" for key in SECRETS if key in keys]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -10,7 +10,7 @@ from typing import Any
 from relayer.errors import ConfigInvalid
 from relayer.settings.explaining import parse_section
 from relayer.settings.service import OperatorSettings
-from relayer.settings.values import SECRET_URLS
+from relayer.settings.values import SECRETS
 from relayer.settings.whole import Settings
 from relayer.settings.yaml_text import read_yaml
 
@@ -100,31 +100,32 @@ def _expand(value: Any, at: str, environ: Mapping[str, str]) -> Any:
 
 
 def _read_secret_files(raw: dict[str, Any]) -> dict[str, Any]:
-    """Put the content of `url_file` and `ws_url_file` in place of the secrets they stand for."""
+    """Put the content of `url_file` and the like in place of the secrets they stand for."""
     for at, section in _places_of_secrets(raw):
-        for key in SECRET_URLS:
+        for key in SECRETS:
             if f"{key}_file" in section:
                 _read_secret_into(section, key, at)
     return raw
 
 
 def _places_of_secrets(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The path and section of `redis`, `traces`, and every endpoint and web3signer there is."""
+    """The path and section of `redis`, `traces`, each endpoint, web3signer and webhook there is."""
     chains = raw.get("chains")
     places: list[tuple[str, Any]] = [(name, raw.get(name)) for name in ("redis", "traces")]
     for name, chain in chains.items() if isinstance(chains, dict) else ():
-        places += _items(chain, f"chains.{name}", "endpoints")
-        for at, signer in _items(chain, f"chains.{name}", "signers"):
+        places += _items(chain, f"chains.{name}.endpoints")
+        for at, signer in _items(chain, f"chains.{name}.signers"):
             if isinstance(signer, dict):
                 places.append((f"{at}.web3signer", signer.get("web3signer")))
+    places += _items(raw, "webhooks")
     return [(at, section) for at, section in places if isinstance(section, dict)]
 
 
-def _items(section: Any, at: str, key: str) -> list[tuple[str, Any]]:
-    """The path and value of each item of a list that may not be one."""
-    found = section.get(key) if isinstance(section, dict) else None
+def _items(section: Any, at: str) -> list[tuple[str, Any]]:
+    """The path and value of each item of the list at a path's end, which may be none."""
+    found = section.get(at.rpartition(".")[2]) if isinstance(section, dict) else None
     items = found if isinstance(found, list) else []
-    return [(f"{at}.{key}[{i}]", one) for i, one in enumerate(items)]
+    return [(f"{at}[{i}]", one) for i, one in enumerate(items)]
 
 
 def _read_secret_into(section: dict[str, Any], key: str, at: str) -> None:

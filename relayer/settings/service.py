@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from relayer.settings.values import LONGEST_S, Section, admit_files, url_with
+
+
+def _network(value: object) -> object:
+    """An address alone is the network that holds just it; whole numbers are no addresses."""
+    if not isinstance(value, str | IPv4Network | IPv6Network):
+        raise ValueError("must be an IP address or network, as 10.0.0.0/8")
+    return value
+
 
 RedisUrl = Annotated[SecretStr, url_with("redis", "rediss", "redis+sentinel", "unix")]
 
@@ -25,11 +34,25 @@ class RedisSettings(Section):
     model_config = ConfigDict(json_schema_extra=lambda schema: admit_files(schema, "url"))
 
 
+IpNetwork = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Origin = Annotated[
+    str,
+    Field(pattern=r"^https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?$"),
+]
+"""A web page's origin as browsers send it: scheme, host, and the port when it is not the usual."""
+
+
 class HttpSettings(Section):
-    """Where metrics, health and the API are served; port 0 takes any free one."""
+    """Where metrics, health and the API are served, and to whom; port 0 takes any free one."""
 
     host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
     port: int = Field(default=8080, ge=0, le=65535)
+    rate_per_s: float = Field(default=20, ge=0.01, le=1_000_000)
+    burst: int = Field(default=60, ge=1, le=1_000_000)
+    trusted_proxies: list[IpNetwork] = Field(default=[], max_length=64)
+    subscribers: int = Field(default=200, ge=0, le=10_000)
+    subscribers_per_client: int = Field(default=20, ge=1, le=10_000)
+    cors_origins: list[Origin] = Field(default=[], max_length=64)
 
 
 class OperatorSettings(Section):

@@ -27,6 +27,8 @@ LONGEST_S = 3600.0
 
 SECRET_URLS = ("url", "ws_url")
 """Keys of `redis`, endpoints and `web3signer` that may be given as `<key>_file` instead."""
+SECRETS = (*SECRET_URLS, "secret")
+"""The same with the keys of webhooks: never shown."""
 
 
 class Section(BaseModel):

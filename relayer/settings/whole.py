@@ -17,6 +17,7 @@ from relayer.settings.service import (
     TraceSettings,
 )
 from relayer.settings.values import Name, Section
+from relayer.settings.webhooks import WebhookSettings
 
 
 def _named_protocol(bridge: dict[str, Any]) -> dict[str, Any]:
@@ -43,6 +44,7 @@ class Settings(Section):
     bridges: dict[Name, RawBridge] = Field(default={})
     """Raw sections; each is validated by the settings model of its protocol (`parse_section`)."""
     policy: PolicySettings = PolicySettings()
+    webhooks: list[WebhookSettings] = Field(default=[], max_length=32)
     dry_run: bool = False
     development: bool = False
     """Quiet about what is unwise only where there is money."""
@@ -52,6 +54,14 @@ class Settings(Section):
     @classmethod
     def _names_to_ids(cls, raw: Any) -> Any:
         return _resolve_chain_names(raw)
+
+    @model_validator(mode="after")
+    def _webhooks_have_names_of_their_own(self) -> Settings:
+        names = [webhook.name for webhook in self.webhooks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two webhooks have the name {name}")
+        return self
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Settings:

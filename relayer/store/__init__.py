@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relayer.store.audit import ActPage
 from relayer.store.embedded import EmbeddedRedis
+from relayer.store.notices import Notice, WebhookState
 from relayer.store.operator import Operated
 from relayer.store.rescans import Rescan
 from relayer.store.shapes import (
@@ -21,6 +22,7 @@ from relayer.store.shapes import (
     Page,
     Role,
     RollbackResult,
+    RouteState,
     SaveResult,
     Settlement,
     StatusCount,
@@ -42,14 +44,17 @@ __all__ = [
     "IntentCall",
     "Lease",
     "Memory",
+    "Notice",
     "Operated",
     "Page",
     "Rescan",
     "Role",
     "RollbackResult",
+    "RouteState",
     "SaveResult",
     "Settlement",
     "StatusCount",
     "Store",
     "TreeState",
+    "WebhookState",
 ]

@@ -121,7 +121,15 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
     KeySpec("signers", "set", "while they have intents", "lane", "addresses that have intents"),
     KeySpec("income", "hash", "for ever", "lane", "route -> wei that inboxes paid us"),
     KeySpec("spent:<day>", "hash", "3 days", "lane", "budget -> gwei taken out of it that day"),
+    KeySpec("times:<route>", "list", "newest 512", "facts, lane", "seconds our deliveries took"),
     KeySpec("cost", "hash", "for ever", "lane", "route -> 'wei gas transactions'"),
+    # what is told about the lane's messages
+    KeySpec("events", "stream", "about the newest 10 000", "facts, lane, operator", "transitions"),
+    KeySpec("event_count", "string", "for ever", "facts, lane, operator", "number of the newest"),
+    KeySpec("webhook:<name>", "hash", "for ever", "notices", "at: event looked at last; lost"),
+    KeySpec("notices:<webhook>", "hash", "until told", "notices", "event number -> notice"),
+    KeySpec("notices_due:<webhook>", "zset", "until told", "notices", "event numbers by due time"),
+    KeySpec("notices_dead:<webhook>", "list", "newest 1000", "notices", "notices given up"),
 )
 
 META_KEYS: tuple[KeySpec, ...] = (

@@ -19,11 +19,12 @@ from relayer.message import (
     Timestamp,
     TxHash,
     Wei,
+    Where,
 )
 from relayer.store import codec
 from relayer.store.connect import sections
 from relayer.store.keys import base
-from relayer.store.shapes import CostTotal, Memory, Page, StatusCount
+from relayer.store.shapes import CostTotal, Memory, Page, RouteState, StatusCount
 from relayer.store.wire import Wire, each
 
 log = structlog.get_logger()
@@ -31,7 +32,12 @@ log = structlog.get_logger()
 MAX_PAGE = 1000
 SCAN_LIMIT = 20_000
 """Entries one page looks at per index before it answers with what it has."""
+LOAD_LIMIT = 2000
+"""Records one page reads per chain to see whether they match: about 20 ms of Redis."""
 TX_LIMIT = 1000
+
+
+ANYWHERE = Where()
 
 
 class Reading(Wire):
@@ -102,25 +108,36 @@ class Reading(Wire):
         status: Status | Collection[Status] | None = None,
         route: Route | None = None,
         reason: Reason | None = None,
+        where: Where = ANYWHERE,
         limit: int = 100,
         after: str | None = None,
+        oldest_first: bool = False,
     ) -> Page:
-        """Messages newest first, filtered; a page may hold fewer than `limit` and not be the last.
+        """Messages by time, filtered; a page may hold fewer than `limit` and not be the last.
 
-        `after` is the previous page's mark; `UnknownRecord` when it is malformed.
+        The time is when it was seen, of a delivered message when that was: one that is delivered
+        while somebody reads pages moves to the newest end. `after` is the previous page's mark;
+        `UnknownRecord` when it is malformed.
         """
         size = max(1, min(limit, MAX_PAGE))
-        chains = [route.destination] if route is not None else await self.chains()
         args = {
             "statuses": [one.value for one in _statuses(status)],
             "route": "" if route is None else str(route),
             "reason": "" if reason is None else reason.value,
+            "bridge": where.bridge or "",
+            "origin": "" if where.origin is None else str(where.origin),
+            "sender": _digits(where.sender),
+            "recipient": _digits(where.recipient),
             "after": "" if after is None else _mark(after),
+            "oldest_first": oldest_first,
             "limit": size,
             "scan": SCAN_LIMIT,
+            "loads": LOAD_LIMIT,
         }
+        destination = where.destination if route is None else route.destination
+        chains = await self.chains() if destination is None else [destination]
         answers = await each([self.run("page", chain, args) for chain in chains])
-        return self._page(chains, answers, size=size)
+        return self._page(chains, answers, size=size, oldest_first=oldest_first)
 
     def _page(
         self,
@@ -128,24 +145,38 @@ class Reading(Wire):
         answers: Sequence[tuple[bytes, Sequence[tuple[bytes, bytes, Sequence[bytes]]]]],
         *,
         size: int,
+        oldest_first: bool,
     ) -> Page:
-        """Merge the chains' pages down to the newest mark up to which all of them are complete."""
+        """Merge the chains' pages down to the first mark up to which all of them are complete."""
         marks = [_position(bound.decode()) for bound, _ in answers if bound]
-        floor = max(marks, default=None)
+        nearest = min if oldest_first else max
+        floor = nearest(marks) if marks else None
         rows = [
             ((float(score), raw_id.decode()), chain, flat)
             for chain, (_, found) in zip(chains, answers, strict=True)
             for score, raw_id, flat in found
         ]
-        rows.sort(key=lambda row: row[0], reverse=True)
-        whole = [row for row in rows if floor is None or row[0] >= floor]
+        rows.sort(key=lambda row: row[0], reverse=not oldest_first)
+        whole = [row for row in rows if floor is None or nearest(row[0], floor) == row[0]]
         shown = whole[:size]
         if len(whole) > size:
             floor = shown[-1][0]
         records = tuple(
-            self._record(chain, (place[1].encode(), flat)) for place, chain, flat in shown
+            record
+            for place, chain, flat in shown
+            if (record := self._record_or_none(chain, place[1], flat)) is not None
         )
         return Page(records, None if floor is None else f"{floor[0]:.3f} {floor[1]}")
+
+    def _record_or_none(
+        self, chain: ChainId, message_id: str, flat: Sequence[bytes]
+    ) -> Record | None:
+        """One bad key must not hide the messages beside it."""
+        try:
+            return self._record(chain, (message_id.encode(), flat))
+        except UnknownRecord as garbage:
+            log.error("record_unreadable", error=str(garbage))
+            return None
 
     def _record(self, chain: ChainId, row: tuple[bytes, Sequence[bytes]]) -> Record:
         message_id = row[0].decode()
@@ -172,6 +203,16 @@ class Reading(Wire):
         """When the oldest message the lane still works on was first seen; None without one."""
         answer = await self.run("lane_state", chain)
         return Timestamp(float(answer[0])) if answer[0] else None
+
+    async def route_states(self, chain: ChainId) -> dict[Route, RouteState]:
+        """How each route to `chain` is doing."""
+        return {
+            Route.parse(route.decode()): RouteState(
+                Timestamp(float(oldest)) if oldest else None,
+                tuple(float(text) for text in times),
+            )
+            for route, oldest, times in await self.run("route_states", chain)
+        }
 
     async def cost_totals(self, chain: ChainId) -> dict[Route, CostTotal]:
         """What deliveries to `chain` have cost, by route."""
@@ -212,6 +253,11 @@ def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[tuple[str, s
         return [(name.decode(), value.decode()) for name, value in answer.items()]
     flat = [part.decode() for part in answer]
     return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _digits(party: str | None) -> str:
+    """What is compared: hex digits without leading zeros, so that widths do not matter."""
+    return "" if party is None else party.lower().removeprefix("0x").lstrip("0") or "0"
 
 
 def _position(text: str) -> tuple[float, str]:

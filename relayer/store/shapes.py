@@ -41,6 +41,7 @@ __all__ = [
     "Page",
     "Role",
     "RollbackResult",
+    "RouteState",
     "SaveResult",
     "Settlement",
     "StatusCount",
@@ -53,6 +54,7 @@ class Role(StrEnum):
 
     FOLLOWER = "follower"
     LANE = "lane"
+    WEBHOOKS = "webhooks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,16 @@ class StatusCount:
     route: Route
     status: Status
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """How one route is doing."""
+
+    oldest_pending: Timestamp | None
+    """When the oldest message that is not finished was first seen."""
+    times_s: tuple[float, ...]
+    """How long our latest deliveries took from seen to delivered, newest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,22 @@ import aiohttp
 import pytest
 
 from relayer.errors import ConfigInvalid, StoreUnavailable
-from relayer.message import MessageId, Record, TxHash
-from relayer.ops.http import (
-    MAX_AT_ONCE,
-    MAX_RECORDS,
-    READINESS_FOR_S,
-    Health,
-    Readiness,
-    build_app,
-    serve,
-)
+from relayer.message import ChainId, EventPage, MessageId, Record, TxHash
+from relayer.ops.api import Limits
+from relayer.ops.api.messages import MAX_OF_TX
+from relayer.ops.http import MAX_AT_ONCE, READINESS_FOR_S, Health, Readiness, build_app, serve
 from relayer.ops.metrics import Metrics
 from relayer.ops.web import SECURITY_HEADERS, WebServer
+from tests.api_fakes import dapp_api
 from tests.unit.sample_records import id_of, record_of, tx_of
+
+
+@dataclass(frozen=True)
+class ShelfPage:
+    """One page that holds all."""
+
+    records: Sequence[Record]
+    after: str | None = None
 
 
 @dataclass
@@ -49,6 +52,16 @@ class Shelf:
 
     async def by_tx(self, tx: TxHash, /) -> Sequence[Record]:
         return [record for record in self.records if record.message.at.tx == tx]
+
+    async def list(self, **filters: Any) -> ShelfPage:
+        assert filters["limit"] <= 200
+        return ShelfPage(self.records)
+
+    async def chains(self) -> Sequence[ChainId]:
+        return []
+
+    async def events(self, chain: ChainId, after: int | None, /, *, limit: int) -> EventPage:
+        raise AssertionError(f"there is no chain {chain}")
 
 
 @dataclass
@@ -86,7 +99,7 @@ def world() -> World:
 @pytest.fixture
 async def client(world: World) -> AsyncIterator[aiohttp.ClientSession]:
     app = build_app(
-        store=world.shelf,
+        api=dapp_api(world.shelf, world.metrics, limits=Limits(rate_per_s=1e6, burst=10**6)),
         metrics=world.metrics,
         readiness=world.probe,
         version="9.9",
@@ -105,7 +118,8 @@ async def ask(client: aiohttp.ClientSession, path: str, method: str = "GET") -> 
     """Status and JSON of one answer; every answer must carry the security headers."""
     async with client.request(method, path) as answer:
         for name, value in SECURITY_HEADERS.items():
-            assert answer.headers.getall(name) == [value]
+            assert len(answer.headers.getall(name)) == 1
+            assert name == "Cache-Control" or answer.headers[name] == value
         assert "Access-Control-Allow-Origin" not in answer.headers
         assert answer.content_type == "application/json"
         return answer.status, await answer.json()
@@ -207,8 +221,18 @@ async def test_an_unknown_message_is_404(client: aiohttp.ClientSession) -> None:
         (f"/v1/messages/{id_of(1).replace('0x', '0X')}", "id"),
         ("/v1/messages?tx=%3Cscript%3E", "tx"),
         ("/v1/messages?tx=", "tx"),
-        ("/v1/messages", "tx"),
-        (f"/v1/messages?tx={tx_of(1)}&limit=5", "limit"),
+        ("/v1/messages?limit=201", "limit"),
+        ("/v1/messages?limit=0x1", "limit"),
+        ("/v1/messages?cursor=abc", "cursor"),
+        ("/v1/messages?route=a:1", "route"),
+        ("/v1/messages?origin=-1", "origin"),
+        ("/v1/messages?sender=0xabc", "sender"),
+        ("/v1/messages?status=lost", "status"),
+        ("/v1/messages?order=both", "order"),
+        ("/v1/events?after=%21", "after"),
+        ("/v1/events?after=abc", "after"),
+        ("/v1/routes?x=1", "x"),
+        (f"/v1/messages?tx={tx_of(1)}&cursor=AAAA", "cursor"),
         (f"/v1/messages?tx={tx_of(1)}&tx={tx_of(2)}", "tx"),
         (f"/v1/messages/{id_of(1)}?x=1", "x"),
         ("/healthz?x=1", "x"),
@@ -236,21 +260,21 @@ async def test_messages_of_a_transaction_are_bounded(
 ) -> None:
     """All messages of one transaction, up to a limit that the answer admits."""
     sample = record_of(1)
-    world.shelf.records = [sample] * MAX_RECORDS
+    world.shelf.records = [sample] * MAX_OF_TX
     _, body = await ask(client, f"/v1/messages?tx={sample.message.at.tx}")
-    assert (len(body["messages"]), body["truncated"]) == (MAX_RECORDS, False)
+    assert (len(body["messages"]), body["truncated"]) == (MAX_OF_TX, False)
     world.shelf.records.append(sample)
     _, body = await ask(client, f"/v1/messages?tx={sample.message.at.tx}")
-    assert (len(body["messages"]), body["truncated"]) == (MAX_RECORDS, True)
+    assert (len(body["messages"]), body["truncated"]) == (MAX_OF_TX, True)
     assert await ask(client, f"/v1/messages?tx={tx_of(9)}") == (
         200,
-        {"messages": [], "truncated": False},
+        {"messages": [], "truncated": False, "next": None},
     )
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/", 404), ("GET", "/v1/../etc", 404), ("POST", "/v1/messages", 405)],
+    [("GET", "/nowhere", 404), ("GET", "/v1/../etc", 404), ("POST", "/v1/messages", 405)],
 )
 async def test_other_paths_and_methods_answer_json(
     client: aiohttp.ClientSession, method: str, path: str, status: int
@@ -306,7 +330,8 @@ async def test_a_taken_port_is_a_clear_configuration_error(world: World) -> None
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        app = build_app(store=world.shelf, metrics=world.metrics, readiness=world.probe)
+        api = dapp_api(world.shelf, world.metrics)
+        app = build_app(api=api, metrics=world.metrics, readiness=world.probe)
         server = WebServer(app, section="http", host="127.0.0.1", port=port)
         with pytest.raises(ConfigInvalid, match=rf"127\.0\.0\.1:{port}.*http\.port"):
             await server.start()
@@ -319,7 +344,7 @@ async def test_serve_ends_when_cancelled(world: World) -> None:
     task = asyncio.create_task(
         serve(
             At(),
-            world.shelf,
+            dapp_api(world.shelf, world.metrics),
             world.metrics,
             world.probe,
             on_listening=listening.set_result,

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from relayer.acts import Pause, Selection, Target, Verb, chain_id_of
 from relayer.message import ChainId, MessageId, Reason, Route, Status, Timestamp
+from relayer.ops.operator.beside import Beside
 from relayer.ops.operator.bodies import (
     MAX_BODY,
     BackfillBody,
@@ -37,17 +38,14 @@ def build_app(
     running: Running,
     door: Door,
     now: Callable[[], Timestamp],
+    beside: Beside | None = None,
 ) -> web.Application:
-    """The application of the operator API."""
+    """The application of the operator API, with what is served `beside` it."""
     pages = _Pages(store, running, now)
-    app = web.Application(
-        middlewares=[
-            secured,
-            *door.middlewares,
-            bounded(MAX_AT_ONCE, within_s=ANSWER_WITHIN_S),
-        ],
-        client_max_size=MAX_BODY,
-    )
+    guards = [*door.middlewares, bounded(MAX_AT_ONCE, within_s=ANSWER_WITHIN_S)]
+    if beside is not None:
+        guards = beside.around(guards)
+    app = web.Application(middlewares=[secured, *guards], client_max_size=MAX_BODY)
     verbs = "|".join(Verb)
     add = app.router.add_route
     add("POST", f"/v1/operator/messages/{{verb:{verbs}}}", pages.selection)
@@ -63,6 +61,8 @@ def build_app(
     add("PUT", "/v1/operator/log-level", pages.set_level)
     add("POST", "/v1/operator/reload", pages.reload)
     add("GET", "/v1/operator/audit", pages.audit)
+    if beside is not None:
+        beside.add_to(app)
     return app
 
 

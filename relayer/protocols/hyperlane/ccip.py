@@ -7,12 +7,10 @@ time and number of servers. What comes back is judged by the contract, not by us
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import ThreadedResolver
 
 from relayer.errors import BadChainData, EndpointDown
@@ -20,31 +18,12 @@ from relayer.foreign_json import parse_json
 from relayer.message import Address
 from relayer.protocols.hyperlane.contracts import Lookup
 from relayer.protocols.hyperlane.settings import CcipSettings
+from relayer.public_hosts import PublicResolver, is_address, is_public
 
 MAX_URL_CHARS = 2048
 """Of a URL as the contract names it, before its parameters are filled in."""
 MAX_FILLED_CHARS = 16 * 1024
 CONCURRENCY = 16
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-class PublicResolver(AbstractResolver):
-    """Resolves names, and refuses those that lead to an address that is not public."""
-
-    def __init__(self, inner: AbstractResolver) -> None:
-        self._inner = inner
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        for answer in found:
-            if not is_public(answer["host"]):
-                raise OSError(f"{host} is not a public address")
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
 
 
 class CcipReader:
@@ -104,7 +83,7 @@ class CcipReader:
             return "URL is not https"
         if not host or "@" in parts.netloc or "{" in parts.netloc:
             return "URL has no plain host"
-        if not self._settings.allow_private and _is_literal(host) and not is_public(host):
+        if not self._settings.allow_private and is_address(host) and not is_public(host):
             return "URL names a private address"
         return None
 
@@ -139,29 +118,6 @@ class CcipReader:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
-
-
-def is_public(address: str) -> bool:
-    """True for an address on the public internet, looking through IPv4 inside IPv6."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour
-        if inner is None and found in _NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
-            found = inner
-    return found.is_global and not found.is_multicast
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _answered(content: bytes) -> bytes:

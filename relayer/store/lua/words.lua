@@ -4,6 +4,8 @@ local BASE = KEYS[1]
 local ARGS = cjson.decode(ARGV[1])
 local NOW = ARGS.now
 local TIMELINE = 64
+local EVENTS = 10000
+local TIMES = 512
 local FIELDS = {'packed', 'message', 'route', 'status', 'reason', 'detail', 'since', 'seen_at', 'at',
   'wake_at', 'gate', 'gate_value', 'clocks', 'attempts', 'alone', 'evidence', 'timeline', 'tx',
   'intent', 'block', 'delivery', 'origin_gone', 'payments', 'folded', 'named'}
@@ -108,6 +110,7 @@ local function load(id)
   local rec = {id = id, changed = {}}
   for i, field in ipairs(FIELDS) do rec[field] = values[i] end
   if rec.packed then unpack_into(rec) end
+  rec.news = {}
   if rec.message then
     if not TRANSITIONS[rec.status or ''] then garbage(id, 'status') end
     if not rec.route or not rec.reason or not rec.at then garbage(id, 'fields') end
@@ -157,7 +160,40 @@ local function pack(rec)
   rec.changed = {}
 end
 
+-- Events are numbered without holes, so that a reader sees what was trimmed before it came; they
+-- start at the time, so that numbers of a wiped server are not mistaken for new ones.
+local function next_event()
+  local number = call('INCR', 'event_count')
+  if number == 1 then
+    local time = redis.call('TIME')
+    number = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+    call('SET', 'event_count', string.format('%.0f', number))
+  end
+  return string.format('%.0f', number)
+end
+
+-- Tells the lines that were added to the timeline since the record was loaded.
+local function tell(rec)
+  local origin_tx = tx_of(rec.at) or ''
+  for _, line in ipairs(rec.news) do
+    local id = next_event() .. '-0'
+    local function add()
+      return redis.pcall('XADD', BASE .. 'events', 'MAXLEN', '~', EVENTS, id, 'at', line[1],
+        'status', line[2], 'reason', line[3], 'id', rec.id, 'route', rec.route,
+        'origin_tx', origin_tx, 'tx', rec.tx or '')
+    end
+    -- A stream that somebody damaged must not stop the messages.
+    local answer = add()
+    if type(answer) == 'table' and answer.err then
+      call('DEL', 'events')
+      add()
+    end
+  end
+  rec.news = {}
+end
+
 local function save(rec)
+  if #rec.news > 0 then tell(rec) end
   if rec.status == 'delivered' then return pack(rec) end
   local set, del = {}, {}
   for field in pairs(rec.changed) do
@@ -178,6 +214,7 @@ local function add_line(rec, text)
   lines[#lines + 1] = {NOW, rec.status, rec.reason, text or ''}
   -- The first line says when it was seen and always stays.
   while #lines > TIMELINE do table.remove(lines, 2) end
+  rec.news[#rec.news + 1] = lines[#lines]
   put(rec, 'timeline', cjson.encode(lines))
 end
 
@@ -277,6 +314,13 @@ local function reopen(rec, reason, detail)
   return true
 end
 
+-- How long our own deliveries took, for estimates. Those of others may be old history read late.
+local function note_time(rec)
+  local name = 'times:' .. rec.route
+  call('LPUSH', name, string.format('%.3f', math.max(0, tonumber(NOW) - tonumber(rec.seen_at))))
+  call('LTRIM', name, 0, TIMES - 1)
+end
+
 local function deliver(rec, by_us, tx, detail)
   if not move(rec, 'delivered', by_us and 'delivered_by_us' or 'delivered_by_other', detail) then
     return false
@@ -284,6 +328,7 @@ local function deliver(rec, by_us, tx, detail)
   note_tx(rec, tx)
   put(rec, 'evidence', false)
   put(rec, 'alone', false)
+  if by_us then note_time(rec) end
   save(rec)
   return true
 end

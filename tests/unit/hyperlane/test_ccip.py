@@ -15,9 +15,10 @@ from aiohttp.test_utils import TestServer
 from relayer.adapter import Call, Refuse, Wait
 from relayer.errors import BadChainData, EndpointDown
 from relayer.message import Address, Reason
-from relayer.protocols.hyperlane.ccip import CcipReader, is_public
+from relayer.protocols.hyperlane.ccip import CcipReader
 from relayer.protocols.hyperlane.contracts import Lookup, encode_lookup
 from relayer.protocols.hyperlane.settings import CcipSettings
+from relayer.public_hosts import is_public
 from tests.fakes import Reverts
 from tests.unit.hyperlane.conftest import MakeWorld
 from tests.unit.hyperlane.test_adapter import called

@@ -1,0 +1,15 @@
+"""The API for dApps, `/v1/`: where is my message, when will it arrive, tell me when it does."""
+
+from relayer.ops.api.application import DappApi
+from relayer.ops.api.limits import Limits
+from relayer.ops.api.metering import ApiMetrics
+from relayer.ops.api.ports import ChainReport, RouteReport, SignerReport
+
+__all__ = [
+    "ApiMetrics",
+    "ChainReport",
+    "DappApi",
+    "Limits",
+    "RouteReport",
+    "SignerReport",
+]

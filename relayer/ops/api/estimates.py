@@ -1,0 +1,105 @@
+"""When a message will be delivered: by its clocks, by its route's latest deliveries, or unknown.
+
+An estimate says what it rests on. What a person must end, a pause or an empty wallet say, has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from relayer.message import Reason, Record, Status, Timestamp
+from relayer.ops.views import iso
+
+LEAST_SAMPLES = 5
+"""Fewer deliveries say nothing about the next."""
+
+_UNFORESEEABLE = frozenset(
+    {
+        Reason.PAUSED,
+        Reason.RATE_LIMITED,
+        Reason.ROOT_MISMATCH,
+        Reason.DRY_RUN,
+        Reason.BUDGET_SPENT,
+        Reason.AWAITING_PAYMENT,
+        Reason.AWAITING_TARGET,
+        Reason.SOURCE_UNREACHABLE,
+        Reason.INSUFFICIENT_BALANCE,
+        Reason.FEE_CAP_EXCEEDED,
+        Reason.GAS_CAP_EXCEEDED,
+        Reason.TARGET_FAILED,
+        Reason.INTERNAL_ERROR,
+    }
+)
+"""Waits that end when somebody does something, not after the usual time."""
+_UNDER_WAY = frozenset(
+    {Status.SEEN, Status.WAITING, Status.READY, Status.SUBMITTED, Status.INCLUDED}
+)
+_CLOCK = "clock:"
+
+
+def quantile(ordered: Sequence[float], part: float) -> float:
+    """The value that `part` of the ascending values do not exceed."""
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def estimate_view(
+    record: Record, times_s: Sequence[float], now: Timestamp
+) -> dict[str, Any] | None:
+    """The estimate as JSON, None for a delivered message."""
+    if record.status is Status.DELIVERED:
+        return None
+    if record.status not in _UNDER_WAY or record.reason in _UNFORESEEABLE:
+        return _view("unknown")
+    clock = _last_clock(record)
+    if clock is not None and clock > now:
+        return _view("clock", at=clock, earliest=clock)
+    return _by_statistics(record, times_s, now)
+
+
+def _by_statistics(record: Record, times_s: Sequence[float], now: Timestamp) -> dict[str, Any]:
+    """What the route's deliveries that took longer than this one has taken so far took."""
+    age_s = now - record.seen_at
+    longer = sorted(time for time in times_s if time > age_s)
+    if len(times_s) < LEAST_SAMPLES or not longer:
+        return _view("unknown", samples=len(times_s))
+
+    def after(seconds: float) -> Timestamp:
+        return Timestamp(record.seen_at + seconds)
+
+    return _view(
+        "route_statistics",
+        at=after(quantile(longer, 0.5)),
+        earliest=after(longer[0]),
+        latest=after(quantile(longer, 0.95)),
+        samples=len(times_s),
+    )
+
+
+def _last_clock(record: Record) -> Timestamp | None:
+    """The last of the moments the message waits for."""
+    found: list[Timestamp] = []
+    for name, text in record.evidence.items():
+        if name.startswith(_CLOCK):
+            try:
+                found.append(Timestamp(float(text)))
+            except ValueError:
+                continue
+    return max(found, default=None)
+
+
+def _view(
+    basis: str,
+    *,
+    at: Timestamp | None = None,
+    earliest: Timestamp | None = None,
+    latest: Timestamp | None = None,
+    samples: int = 0,
+) -> dict[str, Any]:
+    return {
+        "at": None if at is None else iso(at),
+        "earliest": None if earliest is None else iso(earliest),
+        "latest": None if latest is None else iso(latest),
+        "basis": basis,
+        "samples": samples,
+    }

@@ -1,0 +1,140 @@
+"""Who asks, and how often they may: a token bucket per client, in a table of bounded size.
+
+A client that is over its rate is told when to come back; what it asked for is not looked at.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from relayer.ops.api.asking import MAX_BODY
+from relayer.ops.api.metering import ApiMetrics
+from relayer.ops.web import Refused
+
+MAX_CLIENTS = 10_000
+"""Clients remembered; the one that asked longest ago is forgotten first."""
+LOG_EVERY_S = 60.0
+IPV6_SITE = 64
+"""One customer has at least this prefix of IPv6, so addresses below it are one client."""
+MAX_FORWARDED = 1024
+"""Characters of `X-Forwarded-For` that are looked at."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may do (the `http` section of the settings)."""
+
+    rate_per_s: float = 20.0
+    burst: int = 60
+    trusted_proxies: Sequence[Network] = ()
+    """Peers whose `X-Forwarded-For` is believed."""
+    subscribers: int = 200
+    subscribers_per_client: int = 20
+    cors_origins: Sequence[str] = ()
+
+
+class Buckets:
+    """One token bucket a client."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._rate = limits.rate_per_s
+        self._burst = float(limits.burst)
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str) -> float:
+        """Take a token; 0 when there was one, else the seconds until there is."""
+        now = self._clock()
+        tokens, at = self._left.pop(client, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - at) * self._rate)
+        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
+        self._left[client] = (tokens if wait_s else tokens - 1, now)
+        if len(self._left) > MAX_CLIENTS:
+            self._left.popitem(last=False)
+        return wait_s
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+
+def client_of(request: web.Request, trusted: Sequence[Network]) -> str:
+    """Who asks: the peer, or behind trusted proxies the last address that is none of them."""
+    client = request.remote or ""
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))[-MAX_FORWARDED:]
+    hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
+    while hops and _is_among(client, trusted):
+        hop = hops.pop()
+        if _address(hop) is None:
+            break
+        client = hop
+    return _site(client)
+
+
+class Limiter:
+    """Refuses bodies that are too large, and clients that ask the API too often."""
+
+    def __init__(self, limits: Limits, metrics: ApiMetrics, clock: Callable[[], float]) -> None:
+        self._trusted = limits.trusted_proxies
+        self._metrics = metrics
+        self._clock = clock
+        self._buckets = Buckets(limits, clock)
+        self._refused = 0
+        self._log_from = -math.inf
+
+    def middleware(self) -> Middleware:
+        """Stands before every page."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.body_exists and (request.content_length or MAX_BODY + 1) > MAX_BODY:
+                raise Refused(413, f"a body may have {MAX_BODY} bytes, and none is read here")
+            if request.path.startswith("/v1/"):
+                self._admit(client_of(request, self._trusted))
+            return await handler(request)
+
+        return guard
+
+    def _admit(self, client: str) -> None:
+        wait_s = self._buckets.take(client)
+        if not wait_s:
+            return
+        self._metrics.limited()
+        self._refused += 1
+        if self._clock() >= self._log_from:  # a flood of requests must not become one of lines
+            structlog.get_logger("relayer").warning(
+                "client_rate_limited", client=client, refused=self._refused
+            )
+            self._refused = 0
+            self._log_from = self._clock() + LOG_EVERY_S
+        raise Refused(429, "you ask too often", retry_after_s=max(1, math.ceil(wait_s)))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found
+
+
+def _is_among(client: str, networks: Sequence[Network]) -> bool:
+    address = _address(client)
+    return address is not None and any(address in network for network in networks)
+
+
+def _site(client: str) -> str:
+    address = _address(client)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((int(address), IPV6_SITE), strict=False))
+    return client if address is None else str(address)

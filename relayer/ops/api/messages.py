@@ -1,0 +1,154 @@
+"""Pages about messages: one, many, and the proof that lets anybody deliver one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from relayer.message import (
+    BridgeName,
+    ChainId,
+    MessageId,
+    Record,
+    Route,
+    Status,
+    Timestamp,
+    TxHash,
+    Where,
+)
+from relayer.ops.api.asking import asked
+from relayer.ops.api.caching import ASK_AGAIN, kept_for, tagged
+from relayer.ops.api.estimates import estimate_view
+from relayer.ops.api.models import MessagesAsked, Nothing
+from relayer.ops.api.paging import cursor_of, mark_in
+from relayer.ops.api.ports import MessageReader, Prove
+from relayer.ops.fresh import Fresh
+from relayer.ops.views import record_view
+from relayer.ops.web import Refused, checked_hash
+
+MAX_OF_TX = 100
+"""Messages of one transaction that one answer holds."""
+DELIVERED_FOR_S = 60
+"""Seconds a delivered message may be kept: it comes back only if final blocks are replaced."""
+PROOF_FOR_S = 2
+
+Times = Mapping[Route, Sequence[float]]
+
+
+class MessagePages:
+    """The handlers, one per path."""
+
+    def __init__(
+        self,
+        store: MessageReader,
+        prove: Prove,
+        times: Fresh[Times],
+        *,
+        now: Callable[[], Timestamp],
+    ) -> None:
+        self._store = store
+        self._prove = prove
+        self._times = times
+        self._now = now
+
+    async def one(self, request: web.Request) -> web.Response:
+        """One message by its id, with its whole walk."""
+        asked(request, Nothing)
+        record = await self._record(request)
+        is_final = record.status is Status.DELIVERED
+        cache = kept_for(DELIVERED_FOR_S) if is_final else ASK_AGAIN
+        return tagged(request, self._walk(record, await self._times.read()), cache)
+
+    async def proof(self, request: web.Request) -> web.Response:
+        """What the message needs now: the call that delivers it, which anyone may send."""
+        asked(request, Nothing)
+        record = await self._record(request)
+        step = await self._prove(record)
+        return tagged(request, {"id": record.id, **step}, kept_for(PROOF_FOR_S))
+
+    async def many(self, request: web.Request) -> web.Response:
+        """The messages of a transaction, or one page of all that match."""
+        wanted = asked(request, MessagesAsked)
+        if wanted.tx is not None:
+            return await self._of_transaction(request, wanted)
+        page = await self._store.list(
+            status=wanted.status,
+            route=None if wanted.route is None else Route.parse(wanted.route),
+            reason=wanted.reason,
+            where=_where(wanted),
+            limit=wanted.limit,
+            after=None if wanted.cursor is None else mark_in(wanted.cursor, wanted),
+            oldest_first=wanted.order == "oldest",
+        )
+        times = await self._times.read()
+        shown = [self._summary(record, times) for record in page.records if _fits(record, wanted)]
+        following = None if page.after is None else cursor_of(page.after, wanted)
+        body = {"messages": shown, "truncated": following is not None, "next": following}
+        return tagged(request, body, ASK_AGAIN)
+
+    async def _of_transaction(self, request: web.Request, wanted: MessagesAsked) -> web.Response:
+        if wanted.cursor is not None:
+            raise Refused(400, "there are no pages of one transaction", field="cursor")
+        found = await self._store.by_tx(TxHash(str(wanted.tx).lower()))
+        records = [record for record in found if _fits(record, wanted)]
+        records.sort(key=lambda record: record.seen_at, reverse=wanted.order == "newest")
+        most = wanted.limit if "limit" in wanted.model_fields_set else MAX_OF_TX
+        times = await self._times.read()
+        shown = [self._walk(record, times) for record in records[: min(most, MAX_OF_TX)]]
+        body = {"messages": shown, "truncated": len(records) > len(shown), "next": None}
+        return tagged(request, body, ASK_AGAIN)
+
+    async def _record(self, request: web.Request) -> Record:
+        message_id = MessageId(checked_hash("id", request.match_info["id"]))
+        record = await self._store.get(message_id)
+        if record is None:
+            raise Refused(
+                404,
+                "no such message; its origin block may not be final yet",
+                field="id",
+                value=message_id,
+            )
+        return record
+
+    def _walk(self, record: Record, times: Times) -> dict[str, Any]:
+        estimate = estimate_view(record, times.get(record.route, ()), self._now())
+        return {**record_view(record), "estimate": estimate}
+
+    def _summary(self, record: Record, times: Times) -> dict[str, Any]:
+        view = self._walk(record, times)
+        del view["timeline"], view["evidence"]
+        return view
+
+
+def _where(wanted: MessagesAsked) -> Where:
+    return Where(
+        bridge=None if wanted.bridge is None else BridgeName(wanted.bridge),
+        origin=None if wanted.origin is None else ChainId(wanted.origin),
+        destination=None if wanted.destination is None else ChainId(wanted.destination),
+        sender=wanted.sender,
+        recipient=wanted.recipient,
+    )
+
+
+def _fits(record: Record, wanted: MessagesAsked) -> bool:
+    """Whether all filters match: a transaction's messages are not filtered by the store, and of a
+    route's messages it does not ask whether they go where they are also said to go.
+    """
+    route, message = record.route, record.message
+    return (
+        wanted.status in (None, record.status)
+        and wanted.reason in (None, record.reason)
+        and wanted.route in (None, str(route))
+        and wanted.bridge in (None, route.bridge)
+        and wanted.origin in (None, route.origin)
+        and wanted.destination in (None, route.destination)
+        and (wanted.sender is None or _digits(wanted.sender) == _digits(message.sender))
+        and (wanted.recipient is None or _digits(wanted.recipient) == _digits(message.recipient))
+    )
+
+
+def _digits(party: str) -> str:
+    """Hex digits without leading zeros: an address equals its padded word."""
+    return party.lower().removeprefix("0x").lstrip("0")

@@ -1,0 +1,216 @@
+"""Follows the events of all chains once for the whole process and hands them to every listener.
+
+A listener that does not keep up is sent away and may come back with the id of its last event; what
+it was not told it is told then, for as long as the store keeps events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+
+from relayer.errors import RelayerError
+from relayer.message import ChainId, Event
+from relayer.ops.api.metering import ApiMetrics
+from relayer.ops.api.places import Places, place_text
+from relayer.ops.api.ports import EventReader
+from relayer.ops.stopping import stop_if_cancelled
+from relayer.ops.views import event_view
+from relayer.ops.web import Refused
+
+POLL_S = 0.25
+FAILED_PAUSE_S = 2.0
+PAGE = 500
+QUEUE = 1000
+"""Frames that may wait for one listener."""
+
+Wanted = Callable[[Event], bool]
+
+
+class Listener:
+    """One client: what it wants, and the frames that wait for it."""
+
+    def __init__(self, client: str, wanted: Wanted, joined: Places) -> None:
+        self.client = client
+        self.wanted = wanted
+        self.joined = joined
+        """Where the tail was when it came: frames behind that are queued."""
+        self._frames: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE)
+        self.is_over = False
+
+    def offer(self, frame: bytes) -> bool:
+        """Queue a frame; False when there is no room, and then the listener is over."""
+        try:
+            self._frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.end()
+            return False
+        return True
+
+    def end(self) -> None:
+        """Nothing more will come; what waits is not told."""
+        self.is_over = True
+        while not self._frames.empty():
+            self._frames.get_nowait()
+        self._frames.put_nowait(None)
+
+    async def next(self, within_s: float) -> bytes | None:
+        """The next frame, empty when none came in time, None at the end."""
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._frames.get()
+        except TimeoutError:
+            return b""
+
+    @property
+    def is_told_all(self) -> bool:
+        """Whether no frame waits."""
+        return self._frames.empty()
+
+
+class Tail:
+    """The one reader; `run()` it, `join()` from the handlers."""
+
+    def __init__(
+        self,
+        store: EventReader,
+        metrics: ApiMetrics,
+        *,
+        most: int,
+        most_per_client: int,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._most = most
+        self._most_per_client = most_per_client
+        self._poll_s = poll_s
+        self._places: dict[ChainId, int] | None = None
+        """None while nobody listens."""
+        self._reading = asyncio.Lock()
+        self._somebody = asyncio.Event()
+        self._listeners: set[Listener] = set()
+        self._is_closed = False
+
+    async def run(self) -> None:
+        """Read until cancelled; while nobody listens nothing is read."""
+        while True:
+            stop_if_cancelled()
+            await self._somebody.wait()
+            try:
+                busy = await self.tick()
+            except RelayerError as error:
+                structlog.get_logger("relayer").warning("events_unreadable", error=error.label)
+                await asyncio.sleep(FAILED_PAUSE_S)
+                continue
+            await asyncio.sleep(0 if busy else self._poll_s)
+
+    async def tick(self) -> bool:
+        """Read what is new on every chain and hand it on; True when there is more."""
+        async with self._reading:
+            if self._places is None:
+                return False
+            busy = False
+            for chain in await self._store.chains():
+                busy |= await self._read(chain, self._places)
+            return busy
+
+    async def _read(self, chain: ChainId, places: dict[ChainId, int]) -> bool:
+        page = await self._store.events(chain, places.get(chain, 0), limit=PAGE)
+        if page.missed:
+            places[chain] = page.start
+            self._offer(reset_frame(places, page.missed), None)
+        for event in page.events:
+            places[chain] = event.number
+            if any(one.wanted(event) for one in self._listeners):
+                self._offer(event_frame(event, places), event)
+        places[chain] = page.upto
+        return page.upto != page.newest
+
+    def _offer(self, frame: bytes, event: Event | None) -> None:
+        for listener in list(self._listeners):
+            wants = event is None or listener.wanted(event)
+            if wants and not listener.is_over and not listener.offer(frame):
+                self._metrics.dropped("too_slow")
+
+    @contextlib.asynccontextmanager
+    async def join(self, client: str, wanted: Wanted) -> AsyncIterator[Listener]:
+        """Listen from now on; `Refused` (503) when there are too many already."""
+        counts = Counter(one.client for one in self._listeners)
+        is_full = len(self._listeners) >= self._most or counts[client] >= self._most_per_client
+        if is_full or self._is_closed:
+            self._metrics.dropped("too_many")
+            raise Refused(503, "too many listen already; try again later", retry_after_s=5)
+        listener = Listener(client, wanted, {})
+        self._listeners.add(listener)
+        self._metrics.subscribers(len(self._listeners))
+        try:
+            listener.joined = await self._now()
+            self._somebody.set()
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+            self._metrics.subscribers(len(self._listeners))
+            if not self._listeners:
+                self._somebody.clear()
+                self._places = None
+
+    async def _now(self) -> Places:
+        async with self._reading:
+            if self._places is None:
+                found: dict[ChainId, int] = {}
+                for chain in await self._store.chains():
+                    found[chain] = (await self._store.events(chain, None, limit=1)).newest
+                self._places = found
+            return dict(self._places)
+
+    @property
+    def place(self) -> str:
+        """The id of the newest event handed on."""
+        return place_text(self._places or {})
+
+    async def missed(self, listener: Listener, places: dict[ChainId, int]) -> AsyncIterator[bytes]:
+        """Frames of what happened between `places` and where the listener joined.
+
+        A chain that is not in `places` had no event then. `places` moves along.
+        """
+        for chain in [chain for chain in places if chain not in listener.joined]:
+            del places[chain]
+        for chain, upto in listener.joined.items():
+            while places.get(chain, 0) != upto:
+                page = await self._store.events(chain, places.get(chain, 0), limit=PAGE)
+                if page.missed:
+                    places[chain] = min(page.start, upto)
+                    yield reset_frame(places, page.missed)
+                for event in page.events:
+                    places[chain] = event.number
+                    if event.number <= upto and listener.wanted(event):
+                        yield event_frame(event, places)
+                places[chain] = min(page.upto, upto)
+
+    def close(self) -> None:
+        """Send everybody away, and let nobody in."""
+        self._is_closed = True
+        for listener in self._listeners:
+            listener.end()
+
+
+def event_frame(event: Event, places: Places) -> bytes:
+    """A server-sent event (html.spec.whatwg.org, 9.2); JSON in ASCII holds no line break."""
+    return f"id: {place_text(places)}\ndata: {json.dumps(event_view(event))}\n\n".encode()
+
+
+def reset_frame(places: Places, missed: int) -> bytes:
+    """Tells that events were lost to this listener: what it knows of messages may be old."""
+    told = json.dumps({"missed": missed if missed > 0 else None})
+    return f"id: {place_text(places)}\nevent: reset\ndata: {told}\n\n".encode()
+
+
+def heartbeat_frame(place: str) -> bytes:
+    """Moves the client's last id on without an event, and shows that the line is alive."""
+    return f": alive\nid: {place}\n\n".encode()

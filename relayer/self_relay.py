@@ -1,0 +1,112 @@
+"""What a message needs now, for anybody who wants to deliver it: computed afresh, within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from relayer.adapter import Adapter, Call, Done, Refuse, Step, Wait
+from relayer.errors import RelayerError, Transient
+from relayer.message import BridgeName, MessageId, Record
+from relayer.ops.views import printable
+from relayer.ops.web import Refused
+
+AT_ONCE = 4
+"""Proofs under way; each may cost some reads of a chain."""
+MOST_WAITING = 32
+KEPT_S = 5.0
+"""Seconds a computed step is given to whoever asks for the same message."""
+MOST_KEPT = 500
+
+
+class SelfRelay:
+    """Computes steps for strangers without letting them load the chains."""
+
+    def __init__(
+        self, adapters: Callable[[], Mapping[BridgeName, Adapter]], clock: Callable[[], float]
+    ) -> None:
+        self._adapters = adapters
+        self._clock = clock
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+        self._kept: OrderedDict[MessageId, tuple[float, Mapping[str, Any]]] = OrderedDict()
+
+    async def prove(self, record: Record) -> Mapping[str, Any]:
+        """The step as JSON; `Refused` when we cannot say."""
+        kept = self._kept.get(record.id)
+        if kept is not None and self._clock() < kept[0] + KEPT_S:
+            return kept[1]
+        if self._waiting >= MOST_WAITING:
+            raise Refused(503, "too many proofs at once; try again", retry_after_s=2)
+        self._waiting += 1
+        try:
+            async with self._room:
+                view = await self._computed(record)
+        finally:
+            self._waiting -= 1
+        self._kept[record.id] = self._clock(), view
+        self._kept.move_to_end(record.id)
+        if len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return view
+
+    async def _computed(self, record: Record) -> Mapping[str, Any]:
+        adapter = self._adapters().get(record.route.bridge)
+        if adapter is None:
+            raise Refused(404, "its bridge is not served any more", field="id", value=record.id)
+        try:
+            step = (await adapter.next_steps([record]))[record.id]
+        except Transient:
+            raise
+        except RelayerError as error:
+            raise Refused(503, f"no proof now: {error.label}", retry_after_s=30) from None
+        view = step_view(step)
+        if isinstance(step, Call):
+            view["chain"] = record.route.destination
+        return view
+
+
+def step_view(step: Step) -> dict[str, Any]:
+    """An adapter's answer as JSON."""
+    match step:
+        case Wait():
+            return {
+                "step": "wait",
+                "reason": step.reason.value,
+                "detail": printable(step.detail),
+                "gate": str(step.gate) if step.gate else None,
+                "gate_value": str(step.gate_value),
+                "recheck_s": step.recheck_s,
+                "clocks": [{"name": clock.name, "at": clock.at} for clock in step.clocks],
+            }
+        case Refuse():
+            return {
+                "step": "refuse",
+                "reason": step.reason.value,
+                "detail": printable(step.detail),
+                "dead": step.dead,
+            }
+        case Done():
+            return {"step": "done", "detail": printable(step.detail)}
+        case Call():
+            return _call_view(step)
+
+
+def _call_view(call: Call) -> dict[str, Any]:
+    return {
+        "step": "call",
+        "what": call.what,
+        "to": call.to,
+        "data": "0x" + call.data.hex(),
+        "value_wei": str(call.value),
+        "gas_floor": call.gas_floor,
+        "access_list": [
+            {"address": address, "storageKeys": ["0x" + key.hex() for key in keys]}
+            for address, keys in call.access_list
+        ],
+        "shareable": call.shareable,
+        "final": call.final,
+        "evidence": {key: printable(value, 20_000) for key, value in call.evidence.items()},
+    }

@@ -1,0 +1,51 @@
+"""Fakes of the API's ports: a network that stands still, and an API around any store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from relayer.message import Record, Route, Timestamp
+from relayer.ops.api import ApiMetrics, ChainReport, DappApi, RouteReport
+from relayer.ops.api.ports import ApiStore
+from relayer.ops.metrics import Metrics
+
+
+@dataclass
+class StillNetwork:
+    """`ops.api.ports.Network` that says what a test puts in it."""
+
+    route_reports: list[RouteReport] = field(default_factory=list)
+    chain_reports: list[ChainReport] = field(default_factory=list)
+    times_s: dict[Route, Sequence[float]] = field(default_factory=dict)
+    asked: int = 0
+
+    async def routes(self) -> Sequence[RouteReport]:
+        self.asked += 1
+        return self.route_reports
+
+    async def chains(self) -> Sequence[ChainReport]:
+        self.asked += 1
+        return self.chain_reports
+
+    async def times(self) -> Mapping[Route, Sequence[float]]:
+        return self.times_s
+
+
+async def no_proof(record: Record) -> Mapping[str, Any]:
+    """A prover for messages that are all delivered already."""
+    return {"step": "done", "detail": f"{record.id} was delivered"}
+
+
+def dapp_api(store: ApiStore, metrics: Metrics, **changes: Any) -> DappApi:
+    """An API with a network that has nothing to say; `changes` are arguments of `DappApi`."""
+    usual: dict[str, Any] = {
+        "network": StillNetwork(),
+        "prove": no_proof,
+        "metrics": ApiMetrics(metrics.registry),
+        "now": lambda: Timestamp(1_700_000_100.0),
+        "version": "9.9",
+        "poll_s": 0.01,
+    }
+    return DappApi(store=store, **{**usual, **changes})
