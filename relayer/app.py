@@ -18,7 +18,7 @@ import structlog
 from relayer import __version__, protocols
 from relayer.adapter import Adapter, ChainReader, Step
 from relayer.chains import ChainClient
-from relayer.chains.signers import Signer, load_signer
+from relayer.chains.signers import openers_of
 from relayer.checkup import check_chain, check_code, check_protocols, check_store
 from relayer.desk import Desk, Sources
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
@@ -30,15 +30,17 @@ from relayer.ops.metrics import Metrics
 from relayer.ops.operator.door import Door
 from relayer.ops.operator.pages import build_app
 from relayer.ops.pulse import ask_store
+from relayer.ops.traces import Traces
 from relayer.ops.views import Finding
 from relayer.ops.web import WebServer
 from relayer.parts import Parts
 from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
 from relayer.pipeline.lane import ChainBells, Engine, run_follower, run_lane
-from relayer.pipeline.loop import Bell
+from relayer.pipeline.loop import Bell, run_agent
 from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
+from relayer.pipeline.roster import Roster
 from relayer.pipeline.tenure import Tenure
 from relayer.rereading import ask_again, block_of, chain_named, see_through
 from relayer.settings import Settings, parse_section
@@ -126,6 +128,7 @@ async def _assembled(store: Store, metrics: Metrics, settings: Settings) -> Asyn
             rng=random.Random(),  # noqa: S311 - jitter, not a secret
             dry_run=settings.dry_run,
             on_facts=partial(_wake_lanes, bells),
+            traces=_traces(settings, stack),
         )
         yield Parts(settings, store, chains, engine, bells, metrics)
 
@@ -138,6 +141,15 @@ def _adapters(settings: Settings, context: Context) -> dict[BridgeName, Adapter]
         chosen = parse_section(plugin.settings, fields, f"bridges.{name}")
         adapters[BridgeName(name)] = plugin.build(BridgeName(name), chosen, context)
     return adapters
+
+
+def _traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces | None:
+    if settings.traces is None:
+        return None
+    url = settings.traces.url.get_secret_value()
+    traces = Traces(url, sample=settings.traces.sample, version=__version__)
+    stack.push_async_callback(traces.aclose)
+    return traces
 
 
 def _wake_lanes(bells: Mapping[ChainId, ChainBells], facts: Sequence[Fact]) -> None:
@@ -208,12 +220,27 @@ async def _opened_generation(
     store: Store, metrics: Metrics, settings: Settings
 ) -> AsyncIterator[Parts]:
     """What agents work with; the keys are read now, so that a bad one stops nothing that works."""
-    async with _assembled(store, metrics, settings) as parts:
-        signers = {
-            chain.chain_id: await asyncio.to_thread(_signers, chain)
-            for chain in parts.chains.values()
-        }
-        yield replace(parts, signers=signers)
+    async with _assembled(store, metrics, settings) as parts, _rosters(parts) as rosters:
+        yield replace(parts, rosters=rosters)
+
+
+@contextlib.asynccontextmanager
+async def _rosters(parts: Parts) -> AsyncIterator[Mapping[str, Roster]]:
+    """The signers of every chain that has any, opened once; closed after everything else."""
+    rosters = {
+        name: Roster(
+            name,
+            openers_of(parts.settings, name, os.environ),
+            on_open=partial(parts.metrics.declare_signer, name),
+        )
+        for name, chain in parts.settings.chains.items()
+        if chain.signers
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        for roster in rosters.values():
+            stack.push_async_callback(roster.aclose)
+        await asyncio.gather(*(roster.open() for roster in rosters.values()))
+        yield rosters
 
 
 async def _serve_all(
@@ -267,20 +294,15 @@ async def _work(owner: str, parts: Parts) -> None:
             poll_s = chain.settings.poll_s
             follow = partial(run_follower, parts.engine, chain, bells, poll_s=poll_s)
             group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
-            own = parts.signers[chain.chain_id]
-            if own:
-                lane = partial(run_lane, parts.engine, chain, own, bells, poll_s=poll_s)
+            roster = parts.rosters.get(chain.name)
+            if roster is not None:
+                lane = partial(run_lane, parts.engine, chain, roster, bells, poll_s=poll_s)
                 group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
-
-
-def _signers(chain: ChainClient) -> list[Signer]:
-    found: list[Signer] = []
-    for place, one in enumerate(chain.settings.signers):
-        try:
-            found.append(load_signer(one, os.environ))
-        except ConfigInvalid as error:
-            raise ConfigInvalid(f"chains.{chain.name}.signers[{place}]: {error}") from None
-    return found
+                if roster.missing:
+                    failed = parts.metrics.agent_failed
+                    group.create_task(
+                        run_agent(roster, Bell(), idle_s=GAUGES_EVERY_S, on_failure=failed)
+                    )
 
 
 def _tenure(parts: Parts, chain: ChainClient, role: Role, owner: str, work) -> Tenure:  # type: ignore[no-untyped-def]
@@ -312,7 +334,6 @@ async def _refresh_gauges(parts: Parts) -> None:
         metrics.declare_chain(
             chain.name,
             endpoints=[one.name for one in chain.health()],
-            signers=[signer.address for signer in parts.signers[chain.chain_id]],
         )
     while True:
         await ask_store(store, metrics)

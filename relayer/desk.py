@@ -14,7 +14,7 @@ from relayer import protocols
 from relayer.acts import Act, PauseKind, Target, target_of
 from relayer.errors import ConfigInvalid, IllegalTransition, RelayerError
 from relayer.generations import Generations
-from relayer.message import BlockNumber, ChainId, Timestamp, TxHash
+from relayer.message import Address, BlockNumber, ChainId, Timestamp, TxHash
 from relayer.ops.logs import Logging
 from relayer.ops.operator.tokens import Tokens
 from relayer.ops.views import printable
@@ -264,9 +264,13 @@ def _forget_gone(former: Parts, parts: Parts) -> None:
             continue
         for endpoint in {one.name for one in chain.health()} - {one.name for one in now.health()}:
             metrics.forget(chain=name, endpoint=endpoint)
-        signers = {one.address for one in parts.signers.get(now.chain_id, ())}
-        for signer in {one.address for one in former.signers.get(chain.chain_id, ())} - signers:
+        for signer in _addresses(former, name) - _addresses(parts, name):
             metrics.forget(chain=name, signer=signer)
+
+
+def _addresses(parts: Parts, chain: str) -> set[Address]:
+    roster = parts.rosters.get(chain)
+    return set() if roster is None else {one.address for one in roster.signers}
 
 
 def _retrieved(answer: asyncio.Future[dict[str, Any]]) -> None:

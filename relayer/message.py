@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import NewType
 
 ChainId = NewType("ChainId", int)
@@ -255,6 +256,17 @@ class Record:
     @property
     def route(self) -> Route:
         return self.message.route
+
+    @property
+    def wasted(self) -> int:
+        """Transactions of ours that were mined without effect, as far back as the timeline goes."""
+        return sum(
+            sent.status is Status.SUBMITTED and then.reason in _IN_VAIN
+            for sent, then in pairwise(self.timeline)
+        )
+
+
+_IN_VAIN = frozenset({Reason.TARGET_FAILED, Reason.CALL_REVERTED, Reason.INTERNAL_ERROR})
 
 
 def account_word(account: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from relayer.chains import ChainClient
-from relayer.chains.signers import Signer
 from relayer.message import ChainId, Route
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.lane import ChainBells, Engine
+from relayer.pipeline.roster import Roster
 from relayer.settings import Settings
 from relayer.store import Store
 
@@ -24,8 +24,8 @@ class Parts:
     engine: Engine
     bells: Mapping[ChainId, ChainBells]
     metrics: Metrics
-    signers: Mapping[ChainId, Sequence[Signer]] = field(default_factory=dict)
-    """Only where something is to be sent."""
+    rosters: Mapping[str, Roster] = field(default_factory=dict)
+    """The signers of each chain that has any; only where something is to be sent."""
 
     @property
     def chain_ids(self) -> dict[str, ChainId]:

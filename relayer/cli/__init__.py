@@ -9,7 +9,17 @@ from __future__ import annotations
 import click
 
 from relayer import __version__
-from relayer.cli import checks, completion, doctor, health, messages, operating, service, verbs
+from relayer.cli import (
+    checks,
+    completion,
+    doctor,
+    health,
+    keys,
+    messages,
+    operating,
+    service,
+    verbs,
+)
 from relayer.cli.invocation import CommonGroup, common
 
 
@@ -28,6 +38,6 @@ def main() -> None:
     """Carry messages between chains, and find out where they are."""
 
 
-for _part in (service, messages, verbs, operating, checks, doctor, health, completion):
+for _part in (service, messages, verbs, operating, checks, keys, doctor, health, completion):
     for _command in _part.COMMANDS:
         main.add_command(_command)

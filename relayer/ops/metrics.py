@@ -77,6 +77,11 @@ REFUSALS = ("no_token", "wrong_token", "many_tokens", "too_many_failures", "too_
 
 ACT_OUTCOMES = ("ok", "refused", "failed")
 
+SIGNING_BUCKETS = (0.001, 0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+SIGNING_ERRORS = ("signer_unavailable", "signing_refused")
+"""Why there was no signature; a cancelled one is none of them."""
+
 LEASE_ROLES = ("follower", "lane")
 
 
@@ -224,6 +229,16 @@ class Metrics:
         self._in_flight = self._gauge(
             "signer_nonces_in_flight", "Nonces used and not yet settled.", "chain", "signer"
         )
+        self._signing = Histogram(
+            "relayer_signing_seconds",
+            "Seconds a signature took.",
+            ("chain", "signer"),
+            buckets=SIGNING_BUCKETS,
+            registry=self.registry,
+        )
+        self._signing_errors = self._counter(
+            "signing_errors", "Signatures that were not to be had.", "chain", "signer", "kind"
+        )
         self._tree = self._gauge("tree_leaves", "Contiguous leaves stored.", "tree")
         self._gaps = self._gauge(
             "audit_missing_leaves", "Leaves the chain has and we lack.", "tree"
@@ -278,7 +293,14 @@ class Metrics:
             for method in ("eth_call", "eth_getLogs", "eth_sendRawTransaction"):
                 self._rpc.labels(chain, endpoint, method, "ok")
         for signer in signers:
-            self._in_flight.labels(chain, signer)
+            self.declare_signer(chain, signer)
+
+    def declare_signer(self, chain: str, signer: str) -> None:
+        """Create the series of a signer at zero."""
+        self._in_flight.labels(chain, signer)
+        self._signing.labels(chain, signer)
+        for kind in SIGNING_ERRORS:
+            self._signing_errors.labels(chain, signer, kind)
 
     def declare_route(self, route: Route) -> None:
         """Create the series of a configured route at zero."""
@@ -413,6 +435,13 @@ class Metrics:
     def in_flight(self, chain: str, signer: str, nonces: int) -> None:
         """Nonces of a configured signer that are used and not yet settled."""
         self._in_flight.labels(chain, signer).set(nonces)
+
+    def signing(self, chain: str, signer: str, outcome: str, seconds: float) -> None:
+        """A signer was asked for a signature: `ok`, or one of `SIGNING_ERRORS`."""
+        if outcome == "ok":
+            self._signing.labels(chain, signer).observe(max(0.0, seconds))
+        elif outcome in SIGNING_ERRORS:
+            self._signing_errors.labels(chain, signer, outcome).inc()
 
     def tree(self, tree: str, leaves: int) -> None:
         """Number of contiguous leaves stored of an outbox tree."""

@@ -13,6 +13,7 @@ from relayer.chains import ChainClient
 from relayer.chains.signers import Signer
 from relayer.message import Address, BridgeName, Fact, Timestamp
 from relayer.ops.metrics import Metrics
+from relayer.ops.traces import Traces
 from relayer.pipeline.auditor import Auditor
 from relayer.pipeline.follower import Follower
 from relayer.pipeline.forest import Forest
@@ -22,6 +23,7 @@ from relayer.pipeline.nonces import SignerLane
 from relayer.pipeline.pauses import PausableAgent, PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.prover import Prover
+from relayer.pipeline.roster import Roster
 from relayer.pipeline.submitter import Submitter
 from relayer.store import Lease, Store
 
@@ -43,6 +45,7 @@ class Engine:
     rng: random.Random
     dry_run: bool
     on_facts: Callable[[Sequence[Fact]], None]
+    traces: Traces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def make_follower(engine: Engine, chain: ChainClient, lease: Lease) -> Follower:
         lease=lease,
         metrics=engine.metrics,
         on_facts=engine.on_facts,
+        traces=engine.traces,
         now=engine.now,
     )
 
@@ -96,13 +100,17 @@ async def run_follower(
 async def run_lane(
     engine: Engine,
     chain: ChainClient,
-    signers: Sequence[Signer],
+    roster: Roster,
     bells: ChainBells,
     lease: Lease,
     *,
     poll_s: float,
 ) -> None:
-    """Prove and submit for one destination until cancelled or until the lease is lost."""
+    """Prove and submit for one destination until cancelled or until the lease is lost.
+
+    Returns, to be started anew, when a signer that was missing has been opened.
+    """
+    signers = roster.signers
     inbox = Inbox(chain.settings.lane.claim * INBOX_BATCHES)
     prover = Prover(
         chain=chain,
@@ -129,11 +137,17 @@ async def run_lane(
         now=engine.now,
         rng=engine.rng,
         dry_run=engine.dry_run,
+        lacks_signers=roster.missing > 0,
     )
     async with asyncio.TaskGroup() as group:
         start = partial(run_agent, on_failure=engine.metrics.agent_failed)
-        group.create_task(start(prover, bells.prover, idle_s=poll_s))
-        group.create_task(start(submitter, bells.submitter, idle_s=poll_s))
+        agents = [
+            group.create_task(start(prover, bells.prover, idle_s=poll_s)),
+            group.create_task(start(submitter, bells.submitter, idle_s=poll_s)),
+        ]
+        await roster.grown(beyond=len(signers))
+        for agent in agents:
+            agent.cancel()
 
 
 async def _signer_lanes(

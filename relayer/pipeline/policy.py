@@ -70,10 +70,19 @@ class Policy:
             case "quote_fraction" if offer is not None:
                 return _quoted(rule, record, offer)
             case "profit" if offer is not None:
-                return _profit(rule, offer)
+                return _profit(rule, record, offer)
             case "sponsor" if offer is not None:
-                return _affordable(name, rule, offer)
+                return _affordable(name, rule, record=record, offer=offer)
         return None
+
+    def weighs(self, record: Record) -> bool:
+        """Whether what the message's delivery costs decides if it is sent."""
+        found = self._fee_rule(record)
+        if found is None:
+            return False
+        rule = found[1]
+        has_limit = rule.max_per_message is not None or bool(self.budgets(record))
+        return rule.kind in ("quote_fraction", "profit") or has_limit
 
     def budgets(self, record: Record) -> tuple[Budget, ...]:
         """The daily budgets that the message's delivery is taken out of."""
@@ -106,25 +115,36 @@ def _minimum(rule: FeeRule, record: Record) -> Wait | None:
 
 def _quoted(rule: FeeRule, record: Record, offer: Offer) -> Wait | None:
     paid = record.payment
-    needed = int(Fraction(rule.fraction) * offer.gas)
+    needed = int(Fraction(rule.fraction) * offer.gas * _tries(record))
     if paid.count and paid.gas >= needed:
         return None
-    return _awaiting_payment(f"paid for {paid.gas} gas of at least {needed}")
+    return _awaiting_payment(f"paid for {paid.gas} gas of at least {needed}{_spent(record)}")
 
 
-def _profit(rule: FeeRule, offer: Offer) -> Wait | None:
-    needed = math.ceil(offer.cost * (1 + Fraction(rule.margin)))
+def _profit(rule: FeeRule, record: Record, offer: Offer) -> Wait | None:
+    needed = math.ceil(offer.cost * _tries(record) * (1 + Fraction(rule.margin)))
     if offer.income >= needed:
         return None
-    return _awaiting_payment(f"earns {offer.income} wei, at today's gas price {needed} are needed")
+    return _awaiting_payment(
+        f"earns {offer.income} wei, at today's gas price {needed} are needed{_spent(record)}"
+    )
 
 
-def _affordable(name: str, rule: FeeRule, offer: Offer) -> Wait | None:
-    limit = rule.max_per_message
-    if limit is None or offer.cost <= limit:
+def _affordable(name: str, rule: FeeRule, *, record: Record, offer: Offer) -> Wait | None:
+    limit, cost = rule.max_per_message, offer.cost * _tries(record)
+    if limit is None or cost <= limit:
         return None
-    detail = f"costs about {offer.cost} wei, {name}.max_per_message is {limit}"
+    detail = f"costs about {cost} wei, {name}.max_per_message is {limit}{_spent(record)}"
     return Wait(Reason.BUDGET_SPENT, detail, recheck_s=RECHECK_PAYMENT_S)
+
+
+def _tries(record: Record) -> int:
+    """One delivery must also pay for the transactions that the message has wasted before."""
+    return 1 + record.wasted
+
+
+def _spent(record: Record) -> str:
+    return f", {record.wasted} wasted transactions included" if record.wasted else ""
 
 
 def _awaiting_payment(detail: str) -> Wait:

@@ -69,18 +69,22 @@ def _facts(adapter: Adapter, logs: Sequence[Log]) -> list[Fact]:
 
 
 def cost_of(
-    receipt: Mapping[str, object], chain: ChainId, routes: Sequence[Route]
+    receipt: Mapping[str, object], chain: ChainId, intent: Intent, records: Sequence[Record]
 ) -> dict[Route, CostTotal]:
-    """The whole cost, shared over `routes` (one for each message carried) to the last wei."""
+    """The whole cost to the last wei, shared over routes by the gas of their messages' calls."""
     gas = _number(receipt, "gasUsed")
     wei = gas * _number(receipt, "effectiveGasPrice") + _number(receipt, "l1Fee")
-    carried = Counter(routes or [Route(NO_BRIDGE, chain, chain)])
+    needs = {call.message_id: max(1, call.gas) for call in intent.calls}
+    carried: Counter[Route] = Counter()
+    for record in records:
+        carried[record.route] += needs.get(record.id, 1)
+    carried = carried or Counter([Route(NO_BRIDGE, chain, chain)])
     left = carried.total()
     shares: dict[Route, CostTotal] = {}
-    for route, count in carried.items():
-        share = CostTotal(Wei(wei * count // left), Gas(gas * count // left), txs=1)
+    for route, need in carried.items():
+        share = CostTotal(Wei(wei * need // left), Gas(gas * need // left), txs=1)
         shares[route] = share
-        left, gas, wei = left - count, gas - share.gas, wei - share.wei
+        left, gas, wei = left - need, gas - share.gas, wei - share.wei
     return shares
 
 

@@ -10,7 +10,6 @@ from relayer.settings.chain import (
     FeeSettings,
     FinalitySettings,
     LaneSettings,
-    SignerSettings,
 )
 from relayer.settings.explaining import Problem, parse_section, problems_in
 from relayer.settings.masking import masked, secrets_in
@@ -21,18 +20,32 @@ from relayer.settings.service import (
     LogSettings,
     OperatorSettings,
     RedisSettings,
+    TraceSettings,
+)
+from relayer.settings.signing import (
+    KINDS,
+    AllowedTarget,
+    AwsKmsSettings,
+    GcpKmsSettings,
+    SignerSettings,
+    Web3SignerSettings,
+    is_loopback,
 )
 from relayer.settings.values import AddressText, Name, Section
 from relayer.settings.whole import Settings, json_schema
 
 __all__ = [
+    "KINDS",
     "MULTICALL3",
     "AddressText",
+    "AllowedTarget",
+    "AwsKmsSettings",
     "ChainSettings",
     "EndpointSettings",
     "FeeRule",
     "FeeSettings",
     "FinalitySettings",
+    "GcpKmsSettings",
     "HttpSettings",
     "LaneSettings",
     "LogSettings",
@@ -45,7 +58,10 @@ __all__ = [
     "Section",
     "Settings",
     "SignerSettings",
+    "TraceSettings",
+    "Web3SignerSettings",
     "body_pattern",
+    "is_loopback",
     "json_schema",
     "load_settings",
     "masked",

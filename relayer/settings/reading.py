@@ -109,14 +109,22 @@ def _read_secret_files(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _places_of_secrets(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The path and section of `redis` and of every endpoint that is a mapping at all."""
+    """The path and section of `redis`, `traces`, and every endpoint and web3signer there is."""
     chains = raw.get("chains")
-    places: list[tuple[str, Any]] = [("redis", raw.get("redis"))]
+    places: list[tuple[str, Any]] = [(name, raw.get(name)) for name in ("redis", "traces")]
     for name, chain in chains.items() if isinstance(chains, dict) else ():
-        endpoints = chain.get("endpoints") if isinstance(chain, dict) else None
-        for i, endpoint in enumerate(endpoints if isinstance(endpoints, list) else ()):
-            places.append((f"chains.{name}.endpoints[{i}]", endpoint))
+        places += _items(chain, f"chains.{name}", "endpoints")
+        for at, signer in _items(chain, f"chains.{name}", "signers"):
+            if isinstance(signer, dict):
+                places.append((f"{at}.web3signer", signer.get("web3signer")))
     return [(at, section) for at, section in places if isinstance(section, dict)]
+
+
+def _items(section: Any, at: str, key: str) -> list[tuple[str, Any]]:
+    """The path and value of each item of a list that may not be one."""
+    found = section.get(key) if isinstance(section, dict) else None
+    items = found if isinstance(found, list) else []
+    return [(f"{at}.{key}[{i}]", one) for i, one in enumerate(items)]
 
 
 def _read_secret_into(section: dict[str, Any], key: str, at: str) -> None:

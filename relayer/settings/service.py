@@ -48,6 +48,17 @@ class OperatorSettings(Section):
         return files
 
 
+class TraceSettings(Section):
+    """Where one trace per delivered message goes; without the section there are none."""
+
+    url: Annotated[SecretStr, url_with("http", "https")]
+    """The collector's OTLP/HTTP address with its path, `http://collector:4318/v1/traces`."""
+    sample: float = Field(default=1.0, ge=0, le=1)
+    """Part of the messages that are traced; the same ones on every replica."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: admit_files(schema, "url"))
+
+
 class LogSettings(Section):
     """How much is logged, and in which form."""
 

@@ -14,6 +14,7 @@ from relayer.settings.service import (
     LogSettings,
     OperatorSettings,
     RedisSettings,
+    TraceSettings,
 )
 from relayer.settings.values import Name, Section
 
@@ -37,11 +38,14 @@ class Settings(Section):
     operator: OperatorSettings | None = None
     """None: there is no operator API."""
     log: LogSettings = LogSettings()
+    traces: TraceSettings | None = None
     chains: dict[Name, ChainSettings] = Field(min_length=1)
     bridges: dict[Name, RawBridge] = Field(default={})
     """Raw sections; each is validated by the settings model of its protocol (`parse_section`)."""
     policy: PolicySettings = PolicySettings()
     dry_run: bool = False
+    development: bool = False
+    """Quiet about what is unwise only where there is money."""
     retention_s: float = Field(default=7 * 86400, ge=60, le=3650 * 86400)
 
     @model_validator(mode="before")

@@ -234,7 +234,8 @@ def intent_text(intent: Intent) -> str:
     return dumps(
         {
             "calls": [
-                [call.message_id, call.what, call.final, str(call.income)] for call in intent.calls
+                [call.message_id, call.what, call.final, str(call.income), call.gas]
+                for call in intent.calls
             ],
             "created_at": time_text(intent.created_at),
             "purpose": intent.purpose,
@@ -293,9 +294,13 @@ def _intent(signer: Address, nonce: int, fields: Mapping[str, str]) -> Intent:
     )
 
 
-def _intent_call(message_id: str, what: str, final: bool = True, income: str = "0") -> IntentCall:
-    """Older intents do not say `final` (all of theirs were), nor what they earn."""
-    return IntentCall(MessageId(message_id), str(what), bool(final), Wei(int(income)))
+def _intent_call(
+    message_id: str, what: str, final: bool = True, income: str = "0", gas: int = 1
+) -> IntentCall:
+    """Older intents do not say `final` (all of theirs were), what they earn, or their gas."""
+    return IntentCall(
+        MessageId(message_id), str(what), bool(final), Wei(int(income)), Gas(int(gas))
+    )
 
 
 def _attempt(parts: Mapping[str, Any]) -> Attempt:

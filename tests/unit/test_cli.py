@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-import structlog
 import yaml
 from click.testing import CliRunner, Result
 
@@ -36,6 +34,9 @@ from relayer.message import Address, BridgeName, Gate, Reason, Timestamp
 from relayer.settings import load_settings, secrets_in
 from tests.unit.sample_records import id_of, tx_of
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
+CONFIGS = Path(__file__).parents[2] / "config"
 SECRET_URL = "https://rpc.example/v2/0123456789abcdef0123"
 
 CONFIG: dict[str, Any] = {
@@ -44,17 +45,6 @@ CONFIG: dict[str, Any] = {
         "two": {"id": 2, "endpoints": [{"url": "http://127.0.0.1:1"}]},
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """Commands set up logging; put the process's own back."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -78,8 +68,8 @@ def test_every_promised_command_is_there() -> None:
     """The list of commands is a contract."""
     promised = (
         "run demo check-config list show retry hold release drop backfill prove routes"
-        " protocols schema version health pause resume paused dead audit config log-level reload"
-        " doctor completion"
+        " protocols schema version health keys pause resume paused dead audit config log-level"
+        " reload doctor completion"
     )
     assert set(promised.split()) == set(main.commands)
 
@@ -482,13 +472,34 @@ def test_completion_knows_commands_and_values() -> None:
         assert wanted in result.output
 
 
-def test_the_shipped_mainnet_configuration_is_well() -> None:
+def shipped(name: str, *command: str) -> Result:
+    """What a command says of a configuration that we ship."""
+    return call("--json", *command, "--config", str(CONFIGS / name))
+
+
+@pytest.mark.parametrize("name", sorted(one.name for one in CONFIGS.glob("mainnet-*.yaml")))
+def test_every_shipped_mainnet_configuration_is_well(name: str) -> None:
     """Every shipped address, domain and option is accepted, and all chains are connected."""
-    path = str(Path(__file__).parents[2] / "config" / "mainnet-hyperlane.yaml")
-    result = call("--json", "check-config", "--config", path)
+    result = shipped(name, "check-config")
     assert result.exit_code == 0, result.output
-    listed = json.loads(call("--json", "routes", "--config", path).stdout)["routes"]
+
+
+def test_the_shipped_hyperlane_configuration_joins_all_its_chains() -> None:
+    """Five chains, every route between them."""
+    listed = json.loads(shipped("mainnet-hyperlane.yaml", "routes").stdout)["routes"]
     assert len(listed) == 5 * 4
     assert {"route": "hyperlane:8453>10", "protocol": "hyperlane"}.items() <= next(
         row for row in listed if (row["origin"], row["destination"]) == ("base", "optimism")
     ).items()
+
+
+def test_the_shipped_rollups_configuration_has_all_their_routes() -> None:
+    """Withdrawals of three rollups, and both directions of the fourth."""
+    listed = json.loads(shipped("mainnet-rollups.yaml", "routes").stdout)["routes"]
+    assert {row["route"] for row in listed} == {
+        "arbitrum-one:42161>1",
+        "arbitrum-nova:42170>1",
+        "scroll:534352>1",
+        "linea:59144>1",
+        "linea:1>59144",
+    }
