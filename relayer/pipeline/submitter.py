@@ -155,11 +155,11 @@ class Submitter:
     async def _put_off_paused(self) -> None:
         """What was proved before it was paused goes back to waiting, and says why."""
         own = [signer.address for signer in self._signers if signer.has_key]
-        nobody = self._pauses.signers_wait(own)
         kept: list[ReadyCall] = []
         waits: list[tuple[MessageId, Wait]] = []
         for item in self._inbox.take(len(self._inbox)):
-            wait = self._pauses.wait_of(item.record) or nobody
+            able = own if item.call.sender is None else [item.call.sender]
+            wait = self._pauses.wait_of(item.record) or self._pauses.signers_wait(able)
             if wait is None:
                 kept.append(item)
             else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from relayer.acts import Pause, Target
+from relayer.chains.signers import LocalSigner
 from relayer.errors import StoreUnavailable
 from relayer.message import Reason, Route, Status, Timestamp
 from relayer.pipeline.pauses import PausableAgent, PauseBoard
@@ -88,6 +89,26 @@ async def test_what_was_proved_before_the_pause_is_put_off(
     await world.submitter.tick()
     assert not sea.taken
     assert [(await world.record(n)).reason for n in (1, 2)] == [Reason.PAUSED] * 2
+
+
+async def test_who_may_deliver_alone_is_waited_for_while_others_send(
+    world: LaneWorld, leases: Leases, sea: Sea
+) -> None:
+    """A paused signer's own messages wait for it; everybody else's go by the other signer."""
+    other = world.signer_lane(LocalSigner(b"\x08" * 32))
+    submitter = world.submitter_of(world.signer, other)
+    await world.ready(leases, 1, 2)
+    first, second = world.inbox.take(2)
+    bound = replace(first, call=replace(first.call, sender=SIGNER.address))
+    world.inbox.put([bound, second])
+    await pause(world, Target.signer(SIGNER.address))
+    await submitter.tick()
+    assert len(sea.taken) == 1
+    found = [await world.record(number) for number in (1, 2)]
+    assert [(one.status, one.reason) for one in found] == [
+        (Status.WAITING, Reason.PAUSED),
+        (Status.SUBMITTED, Reason.BROADCAST),
+    ]
 
 
 async def test_what_is_not_paused_goes_on_beside_it(
