@@ -52,6 +52,8 @@ class ArbitrumPlan:
     parent_id: int = 31900
     token_decimals: int | None = None
     """Decimals of the gas token on the parent; None: the gas token is ether."""
+    bold: bool = True
+    """Which event its rollup confirms with: of BoLD's assertions, or of the nodes before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,10 @@ class ArbitrumLocal:
         self._child_start = int(await self.child.call("eth_blockNumber"), 16)
         await install_arb_sys(self.child)
         self._parent = await deploy_parent(
-            plan.name, nodes[plan.parent].rpc, token_decimals=plan.token_decimals
+            plan.name,
+            nodes[plan.parent].rpc,
+            token_decimals=plan.token_decimals,
+            bold=plan.bold,
         )
 
     def settings(self) -> Mapping[str, Any]:
@@ -135,13 +140,12 @@ class ArbitrumLocal:
         return True
 
     async def accept(self, root: bytes, child_block: str) -> None:
-        """Let the outbox accept any root, as the rollup of a child block."""
-        rollup = await Deployer.open(self.parent.rpc, self.parent.operator)
-        update = encode_call(
-            "updateSendRoot(bytes32,bytes32)", [root, bytes.fromhex(child_block[2:])]
-        )
-        rollup.call(self.parent.outbox, update)
-        await rollup.send()
+        """Let the rollup confirm any root, as that of a child block."""
+        operator = await Deployer.open(self.parent.rpc, self.parent.operator)
+        arguments = [self.parent.outbox, root, bytes.fromhex(child_block[2:])]
+        confirm = encode_call("confirm(address,bytes32,bytes32)", arguments)
+        operator.call(self.parent.rollup, confirm)
+        await operator.send()
 
     async def spread(self, count: int, *, label: str = "hello") -> Sequence[Sent]:
         doorstep = self.parent.doorstep

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from relayer.devnet.accounts import ANNOUNCER, SENDERS
 from relayer.devnet.anvil import Anvil, free_port
+from relayer.devnet.arbitrum import ACCEPTED as UPDATED
 from relayer.devnet.arbitrum import SENT, ArbitrumLocal, Withdrawal
 from relayer.devnet.arbitrum_contracts import SILENT, WELCOMING
 from relayer.devnet.artefacts import encode_call
@@ -36,12 +37,14 @@ AUDITED_WITHIN_S = 100
 
 @dataclass
 class Censor:
-    """A JSON-RPC endpoint that passes everything on but one message's log."""
+    """A JSON-RPC endpoint that passes everything on but some logs."""
 
     node: Anvil
     session: aiohttp.ClientSession
     hidden: int | None = None
     """The leaf that nobody is to hear of."""
+    hides_roots: bool = False
+    """The next root that the outbox accepts is not told, once."""
     cut: int = 0
     """Logs left out so far."""
     url: str = ""
@@ -55,11 +58,14 @@ class Censor:
             if isinstance(reply.get("result"), list):
                 kept = [log for log in reply["result"] if not self._hides(log)]
                 self.cut += len(reply["result"]) - len(kept)
+                self.hides_roots = self.hides_roots and not self.cut
                 reply["result"] = kept
         return web.json_response(answer)
 
     def _hides(self, log: dict[str, Any]) -> bool:
         topics = log.get("topics", [])
+        if self.hides_roots and topics[:1] == [UPDATED]:
+            return True
         return (
             self.hidden is not None and topics[:1] == [SENT] and int(topics[3], 16) == self.hidden
         )
@@ -153,10 +159,10 @@ class Field:
         assert process.returncode == 0
         return json.loads(answer)
 
-    def look_through(self, censor: Censor) -> None:
-        """Let the relayer see the child with somebody else's eyes; new heads it still hears of."""
+    def look_through(self, censor: Censor, chain: str) -> None:
+        """Let the relayer see a chain with somebody else's eyes; new heads it still hears of."""
         config = yaml.safe_load(self.ground.config_path.read_text(encoding="utf-8"))
-        config["chains"][self.local.plan.child]["endpoints"][0]["url"] = censor.url
+        config["chains"][chain]["endpoints"][0]["url"] = censor.url
         self.ground.config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
 
     async def misses(self, leaves: int) -> bool:
@@ -243,7 +249,7 @@ async def test_a_hidden_leaf_is_noticed_before_anything_is_sent_and_healed(here:
     await here.ground.pause_operators()
     async with censored(here.ground.nodes[here.local.plan.child]) as censor:
         censor.hidden = hidden
-        here.look_through(censor)
+        here.look_through(censor, here.local.plan.child)
         async with here.relaying():
             sent = await here.local.spread(6)
             here.ground.resume_operators()
@@ -257,6 +263,25 @@ async def test_a_hidden_leaf_is_noticed_before_anything_is_sent_and_healed(here:
             censor.hidden = None
             await here.delivered(sent, within_s=AUDITED_WITHIN_S)
     await here.assert_exactly_once(sent)
+
+
+async def test_a_root_hidden_once_is_asked_for_and_its_messages_arrive(here: Field) -> None:
+    """No log tells of it ever again; the outbox itself says that it has it."""
+    async with censored(here.parent) as censor:
+        here.look_through(censor, here.local.plan.parent)
+        async with here.relaying():
+            first = await here.local.spread(2)
+            await here.delivered(first)
+            await here.ground.pause_operators()
+            second = await here.local.spread(3, label="under the hidden root")
+            await here.has(second, reason="awaiting_root")
+            censor.hides_roots = True
+            assert await here.local.confirm()
+            await here.delivered(second)
+            assert censor.cut > 0
+    await here.assert_exactly_once([*first, *second])
+    events = {json.loads(line)["event"] for line in here.lines()}
+    assert "root_not_told" in events
 
 
 async def test_a_claim_by_hand_while_ours_is_in_flight_is_a_success(here: Field) -> None:

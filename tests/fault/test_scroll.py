@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,10 +15,14 @@ import pytest
 import yaml
 from aiohttp import web
 
+from relayer.devnet.accounts import ANNOUNCER
 from relayer.devnet.anvil import free_port
+from relayer.devnet.artefacts import encode_call
 from relayer.devnet.ground import Ground, GroundPlan, Sent
 from relayer.devnet.ledger import wasted_calls
+from relayer.devnet.multicall import eth_call
 from relayer.devnet.scroll import L1, L2, Parcel, ScrollLocal
+from relayer.devnet.scroll_contracts import MESSAGE_QUEUE
 from relayer.devnet.service import RelayerProcess
 from tests.fault.conftest import until
 
@@ -64,6 +70,27 @@ class Scene:
 
     async def wasted(self) -> int:
         return await wasted_calls([self.ground.nodes[L1].rpc], self.bridge.outcomes)
+
+    async def has_status(self, one: Sent, status: str) -> bool:
+        return (await self.view(one)).get("status") == status
+
+    async def prove(self, one: Sent) -> dict[str, Any]:
+        """What `relayer prove` prints of a message."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "relayer", "--config", str(self.ground.config_path)),
+            *("--json", "prove", one.id),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        answer, _ = await process.communicate()
+        assert process.returncode == 0
+        printed: dict[str, Any] = json.loads(answer)
+        return printed
+
+    def look_through(self, chain: str, port: int) -> None:
+        """Let the relayer see a chain through what listens on a port."""
+        config = yaml.safe_load(self.ground.config_path.read_text(encoding="utf-8"))
+        config["chains"][chain]["endpoints"] = [{"url": f"http://127.0.0.1:{port}"}]
+        self.ground.config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The relayer's log lines of one kind."""
@@ -155,12 +182,12 @@ async def test_a_hungry_target_gets_its_gas(tmp_path: Path) -> None:
 
 
 class HidingNode:
-    """A JSON-RPC node that passes everything on, but hides the leaves of some messages."""
+    """A JSON-RPC node that passes everything on, but hides some leaves and some roots."""
 
     def __init__(self, target: str) -> None:
         self._target = target
         self.hidden: set[str] = set()
-        """Message hashes, as hex without 0x."""
+        """Message hashes and finalized roots, as hex without 0x."""
         self.hid = 0
 
     @asynccontextmanager
@@ -201,9 +228,7 @@ async def test_a_leaf_that_an_endpoint_hid_is_noticed_and_healed(tmp_path: Path)
         await scene.ground.pause_operators()
         node = HidingNode(scene.ground.nodes[L2].url)
         port = free_port()
-        config = yaml.safe_load(scene.ground.config_path.read_text(encoding="utf-8"))
-        config["chains"][L2]["endpoints"] = [{"url": f"http://127.0.0.1:{port}"}]
-        scene.ground.config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        scene.look_through(L2, port)
         sent = list(await scene.bridge.spread(4))
         lost = (await scene.bridge.send([Parcel(b"lost")]))[0]
         sent += [lost, *await scene.bridge.spread(3, label="more")]
@@ -222,3 +247,73 @@ async def test_a_leaf_that_an_endpoint_hid_is_noticed_and_healed(tmp_path: Path)
             finally:
                 await scene.relayer.stop()
         await scene.assert_exactly_once(sent)
+
+
+async def test_a_root_hidden_once_is_asked_for_and_its_messages_arrive(tmp_path: Path) -> None:
+    """No log tells of it ever again; ScrollChain itself says that it has it."""
+    scene = Scene(tmp_path)
+    async with scene.ground:
+        await scene.ground.pause_operators()
+        node, port = HidingNode(scene.ground.nodes[L1].url), free_port()
+        scene.look_through(L1, port)
+        async with node.serving(port):
+            await scene.relayer.start()
+            try:
+                first = await scene.bridge.spread(2)
+                await scene.bridge.operator.finalize()
+                await scene.delivered(first)
+                second = await scene.bridge.spread(3, label="under the hidden root")
+                await until(lambda: scene.has_reason(second[0], "awaiting_root"))
+                ask = encode_call("messageRoot()")
+                root = await eth_call(scene.ground.nodes[L2].rpc, MESSAGE_QUEUE, ask)
+                node.hidden.add(root.hex())
+                await scene.bridge.operator.finalize()
+
+                async def is_hidden() -> bool:
+                    return node.hid > 0
+
+                await until(is_hidden)
+                node.hidden.clear()
+                await scene.delivered(second)
+                assert scene.events("root_not_told")
+            finally:
+                await scene.relayer.stop()
+        await scene.assert_exactly_once([*first, *second])
+
+
+async def test_a_claim_by_hand_while_ours_is_in_flight_is_a_success(tmp_path: Path) -> None:
+    """`relayer prove` gives anybody the call; whoever is first, the message is delivered."""
+    async with playing(Scene(tmp_path)) as scene:
+        await scene.ground.pause_operators()
+        layer_1 = scene.ground.nodes[L1]
+        (sent,) = await scene.bridge.spread(1)
+        await until(lambda: scene.has_reason(sent, "awaiting_root"))
+        await layer_1.rpc.call("evm_setIntervalMining", 0)
+        finalizing = asyncio.create_task(scene.bridge.operator.finalize())
+        while not finalizing.done():  # the bundle is mined by hand, then made final
+            await layer_1.mine()
+            await asyncio.sleep(0.1)
+        await layer_1.mine()
+        await until(lambda: scene.has_status(sent, "submitted"))
+        step = await scene.prove(sent)
+        claim = {
+            "from": ANNOUNCER.address,
+            "to": step["to"],
+            "data": step["data"],
+            "gas": hex(1_000_000),
+            "maxFeePerGas": hex(500 * 10**9),
+            "maxPriorityFeePerGas": hex(100 * 10**9),
+        }
+        tx_hash = await layer_1.rpc.call("eth_sendTransaction", claim)
+        await layer_1.mine()
+        receipt = await layer_1.rpc.call("eth_getTransactionReceipt", tx_hash)
+        assert receipt["status"] == "0x1"
+        await layer_1.rpc.call("evm_setIntervalMining", 1)
+        await until(lambda: scene.has_status(sent, "delivered"))
+        view = await scene.view(sent)
+        assert (view["reason"], view["tx"]) == ("delivered_by_other", tx_hash)
+        ledger = await scene.bridge.deliveries([sent])
+        assert ledger[sent.id].count == 1
+        assert ledger[sent.id].body_arrived
+        assert await scene.wasted() == 1
+        assert not scene.events("message_dead")

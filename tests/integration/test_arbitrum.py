@@ -18,9 +18,11 @@ from relayer.devnet.accounts import ANNOUNCER, SENDERS
 from relayer.devnet.arbitrum import ArbitrumLocal, ArbitrumPlan, Withdrawal
 from relayer.devnet.arbitrum_contracts import (
     ARB_SYS,
+    NODE_INTERFACE,
     RUDE,
     SILENT,
     WELCOMING,
+    install_node_interface,
     read_tree_state,
     tree_state_request,
 )
@@ -58,6 +60,7 @@ CASES = json.loads(FIXTURE.read_text())["cases"]
 """Source: test cases of OffchainLabs' nitro contracts, withdrawals of a public Nitro testnet."""
 ROOT_OF = encode_call("calculateMerkleRoot(bytes32[],uint256,bytes32)", [[], 0, bytes(32)])[:4]
 SEND_MERKLE_UPDATE = "0x" + keccak256(b"SendMerkleUpdate(uint256,bytes32,uint256)").hex()
+PARENT_ID = ArbitrumPlan().parent_id
 LARGEST = 200
 VIEWS_AT_ONCE = 400
 """Keeps a request body below a megabyte."""
@@ -138,7 +141,8 @@ class Scene:
         return None
 
 
-MakeScene = Callable[[ArbitrumPlan], Awaitable[Scene]]
+MakeScene = Callable[..., Awaitable[Scene]]
+"""From a plan, and what is to be different in the bridge's settings."""
 
 
 @pytest.fixture
@@ -146,12 +150,12 @@ async def make_scene(tmp_path: Path) -> AsyncIterator[MakeScene]:
     """Start bridges as planned, on chains where nothing moves by itself."""
     async with AsyncExitStack() as stack:
 
-        async def make(plan: ArbitrumPlan) -> Scene:
+        async def make(plan: ArbitrumPlan, **changes: Any) -> Scene:
             local = ArbitrumLocal(plan)
             still = GroundPlan(block_time_s=None)
             ground = await stack.enter_async_context(Ground(tmp_path / "ground", [local], still))
             await ground.pause_operators()
-            return await _open_scene(ground, local, stack)
+            return await _open_scene(ground, local, stack, **changes)
 
         yield make
 
@@ -162,7 +166,9 @@ async def scene(make_scene: MakeScene) -> Scene:
     return await make_scene(ArbitrumPlan())
 
 
-async def _open_scene(ground: Ground, local: ArbitrumLocal, stack: AsyncExitStack) -> Scene:
+async def _open_scene(
+    ground: Ground, local: ArbitrumLocal, stack: AsyncExitStack, **changes: Any
+) -> Scene:
     settings = load_settings(ground.config_path, {})
     clients: dict[str, ChainClient] = {}
     for name, section in settings.chains.items():
@@ -173,7 +179,7 @@ async def _open_scene(ground: Ground, local: ArbitrumLocal, stack: AsyncExitStac
     section = {k: v for k, v in settings.bridges[local.name].items() if k != "protocol"}
     adapter = ArbitrumAdapter(
         BridgeName(local.name),
-        ArbitrumSettings.model_validate(section),
+        ArbitrumSettings.model_validate(section | changes),
         Context(dict(clients), trees, roots),
     )
     stack.push_async_callback(adapter.aclose)
@@ -282,6 +288,55 @@ async def test_real_withdrawals_are_accepted_by_the_real_outbox(
     assert delivery.at.tx == receipt["transactionHash"]
 
 
+@pytest.mark.parametrize(
+    ("bold", "event"),
+    [
+        (False, b"NodeConfirmed(uint64,bytes32,bytes32)"),
+        (True, b"AssertionConfirmed(bytes32,bytes32,bytes32)"),
+    ],
+)
+async def test_both_generations_of_rollups_are_served_by_the_outboxs_event_alone(
+    make_scene: MakeScene, bold: bool, event: bytes
+) -> None:
+    """Before BoLD nodes are confirmed, since then assertions; neither event is followed."""
+    scene = await make_scene(ArbitrumPlan(bold=bold))
+    parent = scene.local.parent
+    sent = await scene.local.spread(3)
+    await scene.local.confirm()
+    calls = await scene.calls()
+    await scene.carry_out([(call.to, call.data) for call in calls])
+    assert await scene.local.undelivered(sent) == []
+    topic = "0x" + keccak256(event).hex()
+    assert len(await logs_of(parent.rpc, topic, str(parent.rollup))) == 1
+    followed = [source for source in scene.adapter.sources() if source.chain == PARENT_ID]
+    assert [source.addresses for source in followed] == [(parent.outbox,)]
+
+
+async def test_the_childs_node_must_prove_the_same(make_scene: MakeScene) -> None:
+    """NodeInterface's own proofs, asked for over RPC: equal ones pass, a lie holds back all."""
+    scene = await make_scene(ArbitrumPlan(), cross_check=True)
+    child = scene.local.child
+    await scene.local.spread(5)
+    await scene.local.confirm()
+    reasons = {step.reason for step in await scene.steps() if isinstance(step, Wait)}
+    assert reasons == {Reason.SOURCE_UNREACHABLE}  # nothing stands at 0xc8
+    await install_node_interface(child)
+    items = [bytes.fromhex(r.message.extra["item"][2:]) for r in await scene.follow()]
+    node = await Deployer.open(child, ANNOUNCER)
+    node.call(NODE_INTERFACE, encode_call("tell(bytes32[])", [items]))
+    await node.flush()
+    calls = await scene.calls()
+    for lies in (True, False):
+        node.call(NODE_INTERFACE, encode_call("lie(bool)", [lies]))
+        await node.flush()
+        steps = await scene.steps()
+        waits = [step for step in steps if isinstance(step, Wait)]
+        assert len(waits) == (len(steps) if lies else 0)
+        assert {wait.reason for wait in waits} <= {Reason.ROOT_MISMATCH}
+    await scene.carry_out([(call.to, call.data) for call in calls])
+    assert all(isinstance(step, Done) for step in await scene.steps())
+
+
 # --- failures ---------------------------------------------------------------------------------
 
 
@@ -322,7 +377,8 @@ async def test_call_data_for_an_address_without_code_waits_until_there_is_code(
 ) -> None:
     """NotContract is free waiting; with code in place the message is delivered."""
     nowhere = Address("0x" + "0d" * 20)
-    await scene.local.send([Withdrawal(nowhere, b"hello"), Withdrawal(nowhere, b"", 5)])
+    await scene.local.send([Withdrawal(nowhere, b"hello")])
+    await scene.local.send([Withdrawal(nowhere, b"", 5)])
     await scene.local.confirm()
     records = await scene.follow()
     calls = await scene.calls()

@@ -19,7 +19,7 @@ from relayer.devnet.artefacts import encode_call, node_modules
 from relayer.devnet.deployer import Deployer
 from relayer.devnet.ground import Ground, GroundPlan, Sent
 from relayer.devnet.linea import L1, L2, Letter, LineaLocal, LineaPlan
-from relayer.devnet.linea_contracts import Limits
+from relayer.devnet.linea_contracts import MAILBOX, Limits
 from relayer.devnet.linea_operator import roots_of
 from relayer.errors import CallReverted
 from relayer.keccak import keccak256
@@ -49,6 +49,7 @@ SILENT = Address("0x00000000000000000000000000000000000bad11")
 SILENT_CODE = "0x5f5ffd"  # PUSH0 PUSH0 REVERT
 CURSING = Address("0x00000000000000000000000000000000000bad12")
 CURSING_CODE = "0x63deadbeef60e01b5f5260045ffd"  # reverts with the four bytes deadbeef
+NOBODY = Address("0x000000000000000000000000000000000000e0a0")
 GREEDY = Address("0x00000000000000000000000000000000000bad13")
 GREEDY_CODE = "0x5b5f56"  # JUMPDEST PUSH0 JUMP: for ever
 
@@ -257,6 +258,25 @@ async def test_the_fee_goes_to_the_named_recipient(stack: AsyncExitStack, tmp_pa
         await scene.make([call], one.destination)
         after = await scene.clients[one.destination].balance(RELAYERS[0].address)
         assert after - before == call.income > 0
+
+
+@pytest.mark.parametrize("origin", [L1, L2])
+async def test_ether_for_an_account_without_code_promises_no_fee(
+    stack: AsyncExitStack, tmp_path: Path, origin: str
+) -> None:
+    """There the contract keeps what the claim costs and hands the rest to the recipient."""
+    scene = await open_scene(stack, tmp_path)
+    letters = [Letter(origin, b"", to=to, fee=10**17, value=7) for to in (NOBODY, MAILBOX)]
+    sent = await scene.bridge.send(letters)
+    await scene.confirm()
+    to_nobody, to_code = calls_in(await scene.steps(sent))
+    assert (to_nobody.income, to_code.income) == (0, 10**17)
+    there = scene.clients[sent[0].destination]
+    for call, most in ((to_nobody, 10**16), (to_code, 10**17)):
+        before = await there.balance(RELAYERS[0].address)
+        await scene.make([call], sent[0].destination)
+        assert call.income <= await there.balance(RELAYERS[0].address) - before <= most
+    assert await there.balance(NOBODY) > 9 * 10**16
 
 
 async def test_without_a_named_recipient_the_caller_is_paid(

@@ -33,8 +33,9 @@ from relayer.protocols.arbitrum import contracts
 from relayer.protocols.arbitrum.cross_check import CrossCheck
 from relayer.protocols.arbitrum.delivery import Delivery
 from relayer.protocols.arbitrum.events import CHILD_TOPICS, PARENT_TOPICS, Ends, decode_logs
+from relayer.protocols.arbitrum.missed import MissedRoots
 from relayer.protocols.arbitrum.reverts import classify_outcome
-from relayer.protocols.arbitrum.roots import Accepted, Roots
+from relayer.protocols.arbitrum.roots import Roots
 from relayer.protocols.arbitrum.settings import ArbitrumSettings
 from relayer.protocols.arbitrum.states import SendStates
 
@@ -71,8 +72,9 @@ class ArbitrumAdapter:
             outbox=settings.parent.outbox,
             tree=TreeId(name),
         )
-        self._states = SendStates(child)
-        self._roots = Roots(self._ends, context, self._states)
+        self._states = SendStates(child, context.now)
+        missed = MissedRoots(self._ends.outbox, self._ends.tree, parent, context)
+        self._roots = Roots(self._ends, context, self._states, missed)
         self._delivery = Delivery(
             self._ends,
             parent,
@@ -107,13 +109,11 @@ class ArbitrumAdapter:
         return await self._delivery.next_steps(records)
 
     async def levels(self, gates: Sequence[Gate]) -> Mapping[Gate, int]:
-        """Tree sizes; without an answer from the child both stay shut, whoever waits rechecks."""
-        newest = await self._roots.newest()
-        accepted = newest.size if isinstance(newest, Accepted) else 0
-        is_provable = isinstance(newest, Accepted) and newest.obstacle is None
+        """Leaves that accepted roots cover, and those that can be proved; none when unknown."""
+        standing = await self._roots.standing()
         levels = {
-            self._ends.accepted: accepted,
-            self._ends.provable: accepted if is_provable else 0,
+            self._ends.accepted: standing.reach,
+            self._ends.provable: standing.usable.size,
         }
         return {gate: levels[gate] for gate in gates if gate in levels}
 

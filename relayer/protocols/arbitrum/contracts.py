@@ -87,6 +87,14 @@ def execute_call(proof: Sequence[bytes], index: int, *, send: bytes) -> bytes:
     )
 
 
+def read_proof(call_data: bytes) -> list[bytes]:
+    """The proof in what `execute_call` made."""
+    body = call_data[4:]
+    start = 10 * 32
+    count = int.from_bytes(body[start - 32 : start], "big")
+    return [body[at : at + 32] for at in range(start, start + 32 * count, 32)]
+
+
 def read_flag(answer: bytes) -> bool:
     """An answer of one `bool`."""
     if len(answer) != 32 or any(answer[:31]) or answer[31] > 1:

@@ -1,4 +1,4 @@
-"""What messages need next: look at the outbox, prove against the newest root, make calls."""
+"""What messages need next: look at the outbox, prove against the newest good root, make calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from relayer.protocols.arbitrum import contracts
 from relayer.protocols.arbitrum.cross_check import CrossCheck
 from relayer.protocols.arbitrum.events import Ends
 from relayer.protocols.arbitrum.message import item_of, leaf_of, message_id
-from relayer.protocols.arbitrum.roots import Accepted, Roots
+from relayer.protocols.arbitrum.roots import Accepted, Roots, Standing
 from relayer.trees import append_only
 
 ROOT_RECHECK_S = 600.0
@@ -78,10 +78,10 @@ class Delivery:
         """The next step of every record; raises `Transient` when the parent cannot be read."""
         steps: Steps = {}
         parcels = [parcel for record in records if (parcel := self._unpack(record, steps))]
-        newest = await self._roots.newest()
-        provable = await self._look(parcels, newest, steps)
-        if provable and isinstance(newest, Accepted):
-            steps |= await self._prove(provable, newest)
+        standing = await self._roots.standing()
+        provable = await self._look(parcels, standing, steps)
+        if provable:
+            steps |= await self._prove(provable, standing.usable)
         return steps
 
     def _unpack(self, record: Record, steps: Steps) -> Parcel | None:
@@ -105,59 +105,63 @@ class Delivery:
         return Parcel(record, position, packed)
 
     async def _look(
-        self, parcels: Sequence[Parcel], newest: Accepted | Wait, steps: Steps
+        self, parcels: Sequence[Parcel], standing: Standing, steps: Steps
     ) -> list[Parcel]:
         """Those that can be proved now, after one read of the outbox; the others get a step."""
         if not parcels:
             return []
-        outbox = self._ends.outbox
-        root = newest.root if isinstance(newest, Accepted) else b""
+        outbox, root = self._ends.outbox, standing.usable.root
         views = [View(outbox, contracts.IS_SPENT + contracts.word(p.position)) for p in parcels]
         views.append(View(outbox, contracts.ROOTS + root.rjust(32, b"\x00")))
         *spent, known = await self._parent.read(views)
+        is_known = known.ok and any(known.data)
+        if not is_known:
+            self._roots.forget(root)
         provable = []
         for parcel, answer in zip(parcels, spent, strict=True):
-            step = _spent(answer) or self._obstacle(parcel, newest, is_known=any(known.data))
+            step = _spent(answer) or self._obstacle(parcel, standing, is_known=is_known)
             if step is None:
                 provable.append(parcel)
             else:
                 steps[parcel.id] = step
         return provable
 
-    def _obstacle(self, parcel: Parcel, newest: Accepted | Wait, *, is_known: bool) -> Wait | None:
+    def _obstacle(self, parcel: Parcel, standing: Standing, *, is_known: bool) -> Wait | None:
         """Why a leaf cannot be proved, with the gate that says when it can."""
+        newest = standing.newest
+        if parcel.position < standing.usable.size:
+            return None if is_known else _LAGGING
         if isinstance(newest, Wait):
             return _at(self._ends.provable, parcel, newest)
-        if parcel.position >= newest.size:
-            detail = f"it is leaf {parcel.position}; the newest accepted root has {newest.size}"
-            wait = Wait(Reason.AWAITING_ROOT, detail, recheck_s=ROOT_RECHECK_S)
-            return _at(self._ends.accepted, parcel, wait)
-        if newest.obstacle is not None:
+        if newest.obstacle is not None and parcel.position < newest.size:
             return _at(self._ends.provable, parcel, newest.obstacle)
-        return None if is_known else _LAGGING
+        reach = standing.reach
+        detail = f"it is leaf {parcel.position}; the newest accepted root has {reach}"
+        wait = Wait(Reason.AWAITING_ROOT, detail, recheck_s=ROOT_RECHECK_S)
+        return _at(self._ends.accepted, parcel, wait)
 
-    async def _prove(self, parcels: Sequence[Parcel], newest: Accepted) -> Steps:
+    async def _prove(self, parcels: Sequence[Parcel], against: Accepted) -> Steps:
         """Calls with proofs that lead to the accepted root, checked here first."""
-        wanted = [(parcel.position, newest.size) for parcel in parcels]
+        wanted = [(parcel.position, against.size) for parcel in parcels]
         proofs = await self._context.trees.proofs(self._ends.tree, wanted)
         steps: Steps = {}
         for parcel, proof in zip(parcels, proofs, strict=True):
-            if _leads_to(newest, parcel, proof):
-                steps[parcel.id] = self._call(parcel, newest, proof)
+            if _leads_to(against, parcel, proof):
+                steps[parcel.id] = self._call(parcel, against, proof)
             else:
                 detail = "its leaf is not the one in our tree: was its block replaced?"
                 steps[parcel.id] = Wait(Reason.ROOT_MISMATCH, detail)
-        doubts = await self._contradicted(parcels, proofs, newest)
+        doubts = await self._contradicted(parcels, proofs, against)
         return {**steps, **doubts, **await self._codeless(parcels)}
 
-    def _call(self, parcel: Parcel, newest: Accepted, proof: Sequence[bytes]) -> Call:
+    def _call(self, parcel: Parcel, against: Accepted, proof: Sequence[bytes]) -> Call:
         return Call(
             message_id=parcel.id,
             to=self._ends.outbox,
             data=contracts.execute_call(proof, parcel.position, send=parcel.packed),
             evidence={
-                "root": "0x" + newest.root.hex(),
-                "size": str(newest.size),
+                "root": "0x" + against.root.hex(),
+                "size": str(against.size),
                 "index": str(parcel.position),
                 "leaf": "0x" + parcel.leaf.hex(),
                 "proof": ",".join("0x" + sibling.hex() for sibling in proof),
@@ -165,7 +169,7 @@ class Delivery:
         )
 
     async def _contradicted(
-        self, parcels: Sequence[Parcel], proofs: Sequence[Sequence[bytes]], newest: Accepted
+        self, parcels: Sequence[Parcel], proofs: Sequence[Sequence[bytes]], against: Accepted
     ) -> Steps:
         """Waits for those of which the child's own node would prove something else."""
         check = self._cross_check
@@ -173,7 +177,7 @@ class Delivery:
             return {}
         doubts = await asyncio.gather(
             *(
-                check.doubt(parcel.position, newest.size, root=newest.root, proof=proof)
+                check.doubt(parcel.position, against.size, root=against.root, proof=proof)
                 for parcel, proof in zip(parcels, proofs, strict=True)
             )
         )
@@ -223,8 +227,8 @@ def _at(gate: Gate, parcel: Parcel, wait: Wait) -> Wait:
     return replace(wait, gate=gate, gate_value=parcel.position + 1)
 
 
-def _leads_to(newest: Accepted, parcel: Parcel, proof: Sequence[bytes]) -> bool:
+def _leads_to(against: Accepted, parcel: Parcel, proof: Sequence[bytes]) -> bool:
     """A proof is as long as the tree is high; it leads from the message's own leaf to the root."""
-    if len(proof) != (newest.size - 1).bit_length():
+    if len(proof) != (against.size - 1).bit_length():
         return False
-    return append_only.root_from_proof(parcel.leaf, parcel.position, proof) == newest.root
+    return append_only.root_from_proof(parcel.leaf, parcel.position, proof) == against.root

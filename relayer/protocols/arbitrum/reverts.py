@@ -7,45 +7,70 @@ only when its argument is the one the outbox would give. Source: `src/bridge/Abs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from relayer.adapter import Action, Call, Outcome, Verdict
 from relayer.message import Reason, Record
 from relayer.protocols.arbitrum import contracts
+from relayer.protocols.arbitrum.message import item_of, leaf_of
+from relayer.trees import append_only
 
 ERROR_STRING = bytes.fromhex("08c379a0")
 """Error(string)"""
 PANIC = bytes.fromhex("4e487b71")
 """Panic(uint256)"""
 
-_SHAPE_ERRORS = (
-    contracts.PATH_NOT_MINIMAL,
-    contracts.PROOF_TOO_LONG,
-    contracts.MERKLE_PROOF_TOO_LONG,
-)
+LONGEST = 255
+"""Siblings that the outbox takes; its library takes one more."""
 
 
 def classify_outcome(record: Record, call: Call, outcome: Outcome) -> Verdict:
     """Say what a failed `executeTransaction` means."""
-    selector, argument = outcome.revert[:4], outcome.revert[4:36]
-    recipient = bytes.fromhex(record.message.recipient[2:]).rjust(32, b"\x00")
-    index = (record.message.leaf_index or 0).to_bytes(32, "big")
-    outbox = bytes.fromhex(call.to[2:]).rjust(32, b"\x00")
-    if (selector, argument) == (contracts.ALREADY_SPENT, index):
+    recipient = _address(record.message.recipient)
+    index, proof = record.message.leaf_index or 0, contracts.read_proof(call.data)
+    revert = outcome.revert
+    if revert == contracts.ALREADY_SPENT + contracts.word(index):
         return Verdict(Action.DONE, Reason.DELIVERED_BY_OTHER, "the outbox has it: AlreadySpent")
-    if selector == contracts.UNKNOWN_ROOT:
-        detail = f"the outbox does not know root 0x{argument.hex()}"
+    if revert[:4] == contracts.UNKNOWN_ROOT and _leads_to(revert[4:], record, proof):
+        detail = f"the outbox does not know root 0x{revert[4:].hex()}"
         return Verdict(Action.RETRY, Reason.REBUILD_PROOF, detail)
-    if selector in _SHAPE_ERRORS:
-        detail = f"the outbox refused the form of our proof: 0x{outcome.revert.hex()[:200]}"
+    if revert and revert in _refusals_of_form(index, len(proof)):
+        detail = f"the outbox refused the form of our proof: 0x{revert.hex()}"
         return Verdict(Action.HOLD, Reason.INTERNAL_ERROR, detail)
-    if (selector, argument) == (contracts.NOT_OUTBOX, outbox):
+    if revert == contracts.NOT_OUTBOX + _address(call.to):
         detail = f"the bridge does not let outbox {call.to} act: an old outbox is configured?"
         return Verdict(Action.HOLD, Reason.UNSUPPORTED, detail)
-    if (selector, argument) == (contracts.NOT_CONTRACT, recipient):
+    if revert == contracts.NOT_CONTRACT + recipient:
         return _no_contract(record)
-    if (selector, argument) == (contracts.CALL_TARGET_NOT_ALLOWED, recipient):
+    if revert == contracts.CALL_TARGET_NOT_ALLOWED + recipient:
         detail = "the recipient is the gas token, which the bridge never calls"
         return Verdict(Action.DEAD, Reason.UNDELIVERABLE, detail)
     return _target_failed(outcome)
+
+
+def _address(text: str) -> bytes:
+    return contracts.address_word(bytes.fromhex(text[2:]))
+
+
+def _leads_to(root: bytes, record: Record, proof: Sequence[bytes]) -> bool:
+    """Whether this is the root that the outbox computes from our call."""
+    index, leaf = record.message.leaf_index or 0, leaf_of(item_of(record.message.payload))
+    fits = not index >> len(proof)
+    return fits and append_only.root_from_proof(leaf, index, proof) == root
+
+
+def _refusals_of_form(index: int, length: int) -> list[bytes]:
+    """What the outbox says of a proof of that length; nothing of one that has the right form."""
+    said = []
+    if index >> length:
+        numbers = contracts.word(index) + contracts.word(1 << length)
+        said.append(contracts.PATH_NOT_MINIMAL + numbers)
+    if length > LONGEST:
+        said.append(contracts.PROOF_TOO_LONG + contracts.word(length))
+    if length > LONGEST + 1:
+        numbers = contracts.word(length) + contracts.word(LONGEST + 1)
+        said.append(contracts.MERKLE_PROOF_TOO_LONG + numbers)
+    return said
 
 
 def _no_contract(record: Record) -> Verdict:

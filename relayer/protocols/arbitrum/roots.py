@@ -1,13 +1,16 @@
-"""The newest root that the parent accepted, and whether our own tree has it."""
+"""The roots that the parent accepted, and the newest of them that our own tree has too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import structlog
+
 from relayer.adapter import AdapterContext, Wait
 from relayer.errors import Permanent, Transient
 from relayer.message import BlockHash, Reason, RootSeen
 from relayer.protocols.arbitrum.events import Ends
+from relayer.protocols.arbitrum.missed import MissedRoots
 from relayer.protocols.arbitrum.states import SendStates
 
 SICK_RECHECK_S = 10.0
@@ -29,20 +32,60 @@ NOTHING = Accepted(b"", 0)
 """What an outbox accepts before its rollup's first confirmation: no leaf at all."""
 
 
-class Roots:
-    """Roots never go away, so the newest one serves every leaf that any older one does."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the parent accepts now."""
 
-    def __init__(self, ends: Ends, context: AdapterContext, states: SendStates) -> None:
+    newest: Accepted | Wait
+    """By its logs; a wait when its size is unknown."""
+    usable: Accepted
+    """The largest known one that our tree has too: a newer one with an obstacle stops nobody."""
+
+    @property
+    def reach(self) -> int:
+        """Leaves that accepted roots are known to cover, provable or not."""
+        newest = self.newest.size if isinstance(self.newest, Accepted) else 0
+        return max(newest, self.usable.size)
+
+
+class Roots:
+    """Roots never go away, so the largest one serves every leaf that any smaller one does."""
+
+    def __init__(
+        self, ends: Ends, context: AdapterContext, states: SendStates, missed: MissedRoots
+    ) -> None:
         self._ends = ends
         self._context = context
         self._states = states
+        self._missed = missed
+        self._usable = NOTHING
+        self._log = structlog.get_logger("relayer").bind(bridge=ends.bridge)
 
-    async def newest(self) -> Accepted | Wait:
-        """The newest accepted root, `NOTHING` before the first, a wait when its size is unknown."""
+    async def standing(self) -> Standing:
+        """The newest accepted root by the logs that we know, and the one to prove against."""
         best = await self._context.roots.best_root(self._ends.parent, self._ends.accepted)
-        if best is None:
-            return NOTHING
-        return await self._sized(best)
+        newest = NOTHING if best is None else await self._sized(best)
+        await self._revise(newest)
+        found = await self._missed.beyond(self._usable.size)
+        if found is not None:
+            self._usable = Accepted(*found)
+            root, size = found
+            self._log.warning("root_not_told", root="0x" + root.hex(), leaves=size)
+        return Standing(newest, self._usable)
+
+    def forget(self, root: bytes) -> None:
+        """The outbox does not have this root at its latest block: it was taken back, perhaps."""
+        if self._usable.root == root:
+            self._usable = NOTHING
+
+    async def _revise(self, newest: Accepted | Wait) -> None:
+        """Prove against the newest root, or else the one before, while our tree still has it."""
+        usable = self._usable
+        if isinstance(newest, Accepted) and newest.obstacle is None and newest.size >= usable.size:
+            self._usable = newest
+        elif usable.size and await self._obstacle(usable.root, usable.size) is not None:
+            self._usable = NOTHING
+            await self._revise(newest)
 
     async def _sized(self, best: RootSeen) -> Accepted | Wait:
         block = BlockHash(best.extra.get("child_block", ""))
@@ -57,7 +100,10 @@ class Roots:
                 f" where the child has 0x{state.root.hex()}"
             )
             return Wait(Reason.ROOT_MISMATCH, detail, recheck_s=MISMATCH_RECHECK_S)
-        return Accepted(best.root, state.count, await self._obstacle(best.root, state.count))
+        obstacle = await self._obstacle(best.root, state.count)
+        if obstacle is None:
+            self._states.keep(block, state)
+        return Accepted(best.root, state.count, obstacle)
 
     async def _obstacle(self, root: bytes, size: int) -> Wait | None:
         """The size proves itself: our tree must have that root at it."""

@@ -1,23 +1,26 @@
 """How many messages a chain had sent at one of its blocks, and the root of its tree there.
 
-Three sources, the cheapest first: the fields that Nitro nodes add to a block; the block's own
-`extraData` and `mixHash`, where the hash commits to them; ArbSys, called at that block. Sources:
+Three sources, the best first: the block's own `extraData` and `mixHash`, where the hash commits to
+them; the fields that Nitro nodes add to a block; ArbSys, called at that block. Sources:
 OffchainLabs/go-ethereum `core/types/arb_types.go`, OffchainLabs/nitro `precompiles/ArbSys.go`.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from relayer.adapter import ChainReader, Header
 from relayer.errors import BadChainData
-from relayer.message import BlockHash
+from relayer.message import BlockHash, Timestamp
 from relayer.protocols.arbitrum import contracts
 
 MOST_KEPT = 1024
+UNPROVED_S = 10.0
+"""How long an answer is believed that nothing has confirmed yet."""
 NOBODY = "0x" + "00" * 20
 """Who must call `sendMerkleTreeState`, so it cannot be asked through another contract."""
 
@@ -30,27 +33,47 @@ class SendState:
     root: bytes
 
 
-class SendStates:
-    """Reads a chain's send states; a block's never changes, so the newest ones are kept."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    state: SendState
+    until: float
 
-    def __init__(self, chain: ChainReader) -> None:
+
+class SendStates:
+    """Reads a chain's send states; a block's never changes, so a proved one is kept."""
+
+    def __init__(self, chain: ChainReader, now: Callable[[], Timestamp]) -> None:
         self._chain = chain
-        self._kept: OrderedDict[BlockHash, SendState] = OrderedDict()
+        self._now = now
+        self._kept: OrderedDict[BlockHash, _Kept] = OrderedDict()
 
     async def at(self, block: BlockHash) -> SendState:
         """The state at a block; `Transient` when no node can tell, `Permanent` for nonsense."""
         known = self._kept.get(block)
-        if known is not None:
-            return known
-        return await self.of(await self._chain.header(block))
+        if known is not None and self._now() < known.until:
+            return known.state
+        state = await self.of(await self._chain.header(block))
+        self._remember(block, _Kept(state, self._now() + UNPROVED_S))
+        return state
 
     async def of(self, header: Header) -> SendState:
-        """The same for a header at hand."""
-        state = _added_fields(header.raw) or _sealed(header) or await self._ask(header.hash)
-        self._kept[header.hash] = state
+        """The same for a header at hand, read anew."""
+        sealed, added = _sealed(header), _added_fields(header.raw)
+        if sealed is not None and added is not None and sealed != added:
+            raise BadChainData(
+                f"a node says {added.count} messages at block {header.hash}, its header"
+                f" {sealed.count}, or their roots differ"
+            )
+        return sealed or added or await self._ask(header.hash)
+
+    def keep(self, block: BlockHash, state: SendState) -> None:
+        """Believe a state from now on: our own tree has that root at that size."""
+        self._remember(block, _Kept(state, math.inf))
+
+    def _remember(self, block: BlockHash, kept: _Kept) -> None:
+        self._kept[block] = kept
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
-        return state
 
     async def _ask(self, block: BlockHash) -> SendState:
         call = {

@@ -67,6 +67,7 @@ class LineaAdapter:
 
     def __init__(self, name: BridgeName, settings: LineaSettings, context: AdapterContext) -> None:
         self._name = name
+        self._fee_recipient = settings.fee_recipient
         self._log = structlog.get_logger("relayer").bind(bridge=name)
         on_l1, on_l2 = context.chains[settings.l1.chain], context.chains[settings.l2.chain]
         l1, l2 = on_l1.chain_id, on_l2.chain_id
@@ -95,14 +96,14 @@ class LineaAdapter:
             rollup=settings.l1.rollup,
             reader=on_l1,
             finalisations=self._finalisations,
-            fee_recipient=settings.fee_recipient,
+            fee_recipient=self._fee_recipient,
             now=context.now,
         )
         self._to_l2 = ToL2(
             service=settings.l2.message_service,
             reader=on_l2,
             gate=self._l2.gate,
-            fee_recipient=settings.fee_recipient,
+            fee_recipient=self._fee_recipient,
             now=context.now,
         )
 
@@ -151,7 +152,7 @@ class LineaAdapter:
         return levels
 
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
-        return classify_outcome(record, outcome)
+        return classify_outcome(record, outcome, fee_recipient=self._fee_recipient)
 
     async def truth(self) -> Sequence[TreeTruth]:
         """How many messages each side has sent; one that cannot be read is left out."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 from relayer.adapter import Action, Outcome, Verdict
 from relayer.keccak import keccak256
 from relayer.message import Reason, Record
+from relayer.protocols.linea.contracts import address_word, word
 
 ERROR_STRING = keccak256(b"Error(string)")[:4]
 PANIC = keccak256(b"Panic(uint256)")[:4]
+ALREADY_CLAIMED = keccak256(b"MessageAlreadyClaimed(uint256)")[:4]
+FEE_PAYMENT_FAILED = keccak256(b"FeePaymentFailed(address)")[:4]
 BELIEVED = 3
 """How often the same message may be told to wait by a revert."""
 
@@ -78,21 +81,35 @@ _MEANINGS = {
 }
 
 
-def classify_outcome(record: Record, outcome: Outcome) -> Verdict:
+def classify_outcome(record: Record, outcome: Outcome, *, fee_recipient: str | None) -> Verdict:
     """Say what a failed claim means.
 
-    A recipient's revert arrives unchanged, so one may imitate the contract's own. What pauses,
-    limits and statuses really are is read before every call, so a message that reverts come back
-    to make wait again and again has such a recipient, and uses up its attempts.
+    A recipient's revert arrives unchanged, so one may imitate the contract's own. An error with
+    an argument counts only with the contract's. What pauses, limits and statuses really are is read
+    before every call, so a message that reverts come back to make wait again and again has such a
+    recipient, and uses up its attempts.
     """
     verdict = _MEANINGS.get(outcome.revert[:4])
-    if verdict is None:
+    if verdict is None or not _is_contracts_own(record, outcome.revert, fee_recipient):
         return _by_recipient(outcome)
     told = sum(moment.detail == verdict.detail for moment in record.timeline)
     if verdict.action is Action.WAIT and told >= BELIEVED:
         detail = f"{verdict.detail}, said {told} times against the contract's views"
         return Verdict(Action.RETRY, Reason.TARGET_FAILED, detail)
     return verdict
+
+
+def _is_contracts_own(record: Record, revert: bytes, fee_recipient: str | None) -> bool:
+    """False for an error that the contract would give another argument, or not give at all.
+
+    Without a `fee_recipient` the caller is paid, an account of ours that takes ether.
+    """
+    if revert[:4] == ALREADY_CLAIMED:
+        return revert[4:] == word(record.message.nonce)
+    if revert[:4] == FEE_PAYMENT_FAILED:
+        is_paid = record.message.extra.get("fee", "0") != "0"
+        return is_paid and fee_recipient is not None and revert[4:] == address_word(fee_recipient)
+    return True
 
 
 def _by_recipient(outcome: Outcome) -> Verdict:

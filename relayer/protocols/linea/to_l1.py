@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from relayer.adapter import Call, ChainReader, Done, View, ViewResult, Wait
-from relayer.message import Address, MessageId, Reason, Record, Timestamp
+from relayer.message import Address, MessageId, Reason, Record, Timestamp, Wei
 from relayer.protocols.linea.contracts import (
     IS_CLAIMED,
     LAST_FINALISED,
@@ -15,6 +15,7 @@ from relayer.protocols.linea.contracts import (
     read_number_or,
     word,
 )
+from relayer.protocols.linea.fees import incomes
 from relayer.protocols.linea.finalisations import Finalisations, Found
 from relayer.protocols.linea.parcels import Parcel, Steps, open_parcels, pause_s, unanswered
 from relayer.protocols.linea.proofs import Proof
@@ -72,7 +73,9 @@ class ToL1:
         proved = await self._prove(unclaimed, read_number_or(finalised, -1), steps)
         ready = [parcel for parcel in unclaimed if parcel.id in proved]
         held = await self._rate_limit.hold_back(ready, others[:LIMIT_VIEWS])
-        calls = {one.id: self._call(one, proved[one.id]) for one in ready if one.id not in held}
+        passing = [one for one in ready if one.id not in held]
+        paid = await incomes(self._reader, passing)
+        calls = {one.id: self._call(one, proved[one.id], paid[one.id]) for one in passing}
         return steps | held | calls
 
     async def _prove(
@@ -134,7 +137,7 @@ class ToL1:
         recheck_s = pause_s(parcel.record, self._now())
         return Wait(Reason.ROOT_MISMATCH, text, recheck_s=recheck_s)
 
-    def _call(self, parcel: Parcel, proof: Proof) -> Call:
+    def _call(self, parcel: Parcel, proof: Proof, income: Wei) -> Call:
         message = parcel.message
         return Call(
             message_id=parcel.id,
@@ -145,7 +148,7 @@ class ToL1:
                 root=proof.root,
                 fee_recipient=self._fee_recipient or ZERO_ADDRESS,
             ),
-            income=message.fee,
+            income=income,
             shareable=self._fee_recipient is not None or not message.fee,
             evidence={
                 "root": "0x" + proof.root.hex(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from relayer.adapter import Call, ChainReader, Done, Step, View, Wait
-from relayer.message import Address, Gate, Reason, Record, Timestamp
+from relayer.message import Address, Gate, Reason, Record, Timestamp, Wei
 from relayer.protocols.linea.contracts import (
     INBOX_STATUS,
     LAST_ANCHORED,
@@ -13,6 +13,7 @@ from relayer.protocols.linea.contracts import (
     pause_views,
     read_number_or,
 )
+from relayer.protocols.linea.fees import incomes
 from relayer.protocols.linea.parcels import Parcel, Steps, open_parcels, pause_s, unanswered
 from relayer.protocols.linea.settings import ZERO_ADDRESS
 
@@ -57,12 +58,20 @@ class ToL2:
         last, *pauses = answers[len(parcels) :]
         anchored = read_number_or(last, -1)
         is_paused = any(read_number_or(answer, 0) for answer in pauses)
+        claimable: list[Parcel] = []
         for parcel, answer in zip(parcels, answers, strict=False):
             status = read_number_or(answer, -1)
-            steps[parcel.id] = self._step(parcel, status, anchored=anchored, is_paused=is_paused)
-        return steps
+            step = self._obstacle(parcel, status, anchored=anchored, is_paused=is_paused)
+            if step is None:
+                claimable.append(parcel)
+            else:
+                steps[parcel.id] = step
+        paid = await incomes(self._reader, claimable)
+        return steps | {parcel.id: self._call(parcel, paid[parcel.id]) for parcel in claimable}
 
-    def _step(self, parcel: Parcel, status: int, *, anchored: int, is_paused: bool) -> Step:
+    def _obstacle(
+        self, parcel: Parcel, status: int, *, anchored: int, is_paused: bool
+    ) -> Step | None:
         if status == CLAIMED:
             return Done("the message service has it claimed")
         if status == UNKNOWN:
@@ -71,7 +80,7 @@ class ToL2:
             return unanswered("message service")
         if is_paused:
             return Wait(Reason.PAUSED, "claims on L2 are paused", recheck_s=PAUSED_RECHECK_S)
-        return self._call(parcel)
+        return None
 
     def _unanchored(self, parcel: Parcel, anchored: int) -> Wait:
         """At the gate only while it is shut, or it would open at once, over and over."""
@@ -86,13 +95,13 @@ class ToL2:
         recheck_s = GATE_RECHECK_S if gate else pause_s(parcel.record, self._now())
         return Wait(Reason.AWAITING_ROOT, detail, gate=gate, gate_value=number, recheck_s=recheck_s)
 
-    def _call(self, parcel: Parcel) -> Call:
+    def _call(self, parcel: Parcel, income: Wei) -> Call:
         message = parcel.message
         return Call(
             message_id=parcel.id,
             to=self._service,
             data=message.claim_call(self._fee_recipient or ZERO_ADDRESS),
-            income=message.fee,
+            income=income,
             shareable=self._fee_recipient is not None or not message.fee,
             evidence={"message_number": str(message.number)},
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import structlog
+
 from relayer.adapter import (
     Adapter,
     AdapterContext,
@@ -19,7 +21,7 @@ from relayer.adapter import (
     Verdict,
     View,
 )
-from relayer.errors import ConfigInvalid
+from relayer.errors import ConfigInvalid, Transient
 from relayer.message import BlockNumber, BridgeName, Fact, Gate, MessageId, Record, Route, TreeId
 from relayer.protocols.scroll import contracts
 from relayer.protocols.scroll.delivery import Deliveries, Outpost
@@ -31,6 +33,7 @@ from relayer.protocols.scroll.events import (
     decode_destination,
     decode_origin,
 )
+from relayer.protocols.scroll.missed import MissedRoots
 from relayer.protocols.scroll.reverts import classify_outcome
 from relayer.protocols.scroll.roots import AcceptedRoots
 from relayer.protocols.scroll.settings import ScrollSettings
@@ -57,6 +60,7 @@ class ScrollAdapter:
     def __init__(self, name: BridgeName, settings: ScrollSettings, context: AdapterContext) -> None:
         l2, l1 = settings.l2, settings.l1
         self._name = name
+        self._log = structlog.get_logger("relayer").bind(bridge=name)
         self._settings = settings
         self._l2 = context.chains[l2.chain]
         l1_reader = context.chains[l1.chain]
@@ -72,6 +76,7 @@ class ScrollAdapter:
             tree=self._tree,
             trees=lambda: context.trees,
             roots=lambda: context.roots,
+            missed=MissedRoots(name, l1_reader, scroll_chain=l1.scroll_chain, now=context.now),
             now=context.now,
         )
         outpost = Outpost(
@@ -136,10 +141,14 @@ class ScrollAdapter:
         return classify_outcome(outcome)
 
     async def truth(self) -> Sequence[TreeTruth]:
-        block = (await self._l2.final_header()).number
         queue = self._outbox.queue
         views = [View(queue, contracts.NEXT_MESSAGE_INDEX), View(queue, contracts.MESSAGE_ROOT)]
-        count, root = await self._l2.read(views, block=block)
+        try:
+            block = (await self._l2.final_header()).number
+            count, root = await self._l2.read(views, block=block)
+        except Transient as error:
+            self._log.warning("truth_unknown", chain=self._route.origin, error=str(error)[:300])
+            return []
         size = int.from_bytes(contracts.answer_word(count, "L2MessageQueue"), "big")
         return [TreeTruth(self._tree, block, size, contracts.answer_word(root, "L2MessageQueue"))]
 

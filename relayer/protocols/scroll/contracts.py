@@ -30,11 +30,15 @@ RELAY_WITH_PROOF = _selector(
     "relayMessageWithProof(address,address,uint256,uint256,bytes,(uint256,bytes))"
 )
 IS_EXECUTED = _selector("isL2MessageExecuted(bytes32)")
+LAST_FINALIZED = _selector("lastFinalizedBatchIndex()")
 WITHDRAW_ROOTS = _selector("withdrawRoots(uint256)")
 NEXT_MESSAGE_INDEX = _selector("nextMessageIndex()")
 MESSAGE_ROOT = _selector("messageRoot()")
 
 FORBIDDEN_TARGET = _selector("ErrorForbidToCallMessageQueue()")
+
+MAX_BATCH = 2**53
+"""Above every batch index to come; Redis sorts levels exactly up to here."""
 
 _HEAD_BYTES = 4 + 5 * 32
 """Selector, sender, target, value, nonce and the offset of the message in `relayMessage`."""

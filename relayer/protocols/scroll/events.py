@@ -34,8 +34,6 @@ DESTINATION_TOPICS = (
 )
 MAX_INDEX = 2**40
 """The queue's tree has at most 40 levels."""
-MAX_BATCH = 2**53
-"""Above every batch index to come; Redis sorts levels exactly up to here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ def _root(inbox: Inbox, log: Log) -> list[RootSeen]:
     if len(log.topics) != 3 or len(log.data) != 64:
         raise BadChainData(f"FinalizeBatch in {log.at.tx} has a wrong shape")
     batch, root = int.from_bytes(log.topics[1], "big"), log.data[32:]
-    if batch >= MAX_BATCH:
+    if batch >= contracts.MAX_BATCH:
         raise BadChainData(f"FinalizeBatch in {log.at.tx} has an impossible batch index")
     return [RootSeen(inbox.batches, batch, root, log.at)] if any(root) else []
 

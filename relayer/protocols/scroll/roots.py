@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from relayer.adapter import RootReader, TreeReader
-from relayer.message import ChainId, Gate, RootSeen, Timestamp, TreeId
+from relayer.message import ChainId, Gate, Timestamp, TreeId
+from relayer.protocols.scroll.missed import MissedRoots, Told
 
 PAGE = 512
 """Roots computed between two turns of the event loop."""
@@ -44,9 +45,8 @@ class Missing:
 
 @dataclass(slots=True)
 class _Search:
-    """Sizes in [low, high) are known not to have `root`."""
+    """Sizes in [low, high) are known not to have the root that is looked for."""
 
-    root: bytes
     floor: int
     low: int
     high: int
@@ -65,6 +65,7 @@ class AcceptedRoots:
         tree: TreeId,
         trees: Callable[[], TreeReader],
         roots: Callable[[], RootReader],
+        missed: MissedRoots,
         now: Callable[[], Timestamp],
     ) -> None:
         self._chain = chain
@@ -72,27 +73,42 @@ class AcceptedRoots:
         self._tree = tree
         self._trees = trees
         self._roots = roots
+        self._missed = missed
         self._now = now
         self._last: Accepted | None = None
-        self._search: _Search | None = None
+        self._searches: dict[bytes, _Search] = {}
         self._lock = asyncio.Lock()
 
     async def newest(self) -> tuple[Accepted | None, Missing | None]:
         """The newest root that can be proved against, and a newer one that cannot yet, if any."""
         async with self._lock:
-            seen = await self._roots().best_root(self._chain, self._gate)
-            if seen is None or not any(seen.root):
+            told = await self._told()
+            roots = {one.root for one in told}
+            self._searches = {root: self._searches[root] for root in roots & set(self._searches)}
+            if not told:
                 self._last = None
                 return None, None
-            await self._doubt(seen.level)
-            if self._last is not None and self._last.root == seen.root:
-                self._last = Accepted(seen.level, seen.root, self._last.size)
-                return self._last, None
-            found = await self._find(seen)
-            if isinstance(found, Missing):
-                return self._last, found
-            self._last, self._search = found, None
-            return found, None
+            await self._doubt(told[0].batch)
+            missing: Missing | None = None
+            for one in told:
+                found = await self._match(one)
+                if isinstance(found, Accepted):
+                    self._last = found
+                    return found, None
+                missing = found
+            return self._last, missing
+
+    async def _told(self) -> list[Told]:
+        """What layer 1 accepted last, the newest first: by its own word, and by its logs."""
+        seen = await self._roots().best_root(self._chain, self._gate)
+        by_logs = [] if seen is None or not any(seen.root) else [Told(seen.level, seen.root)]
+        missed = await self._missed.beyond(by_logs[0].batch if by_logs else -1)
+        return [missed, *by_logs] if missed else by_logs
+
+    async def _match(self, told: Told) -> Accepted | Missing:
+        if self._last is not None and self._last.root == told.root:
+            return Accepted(told.batch, told.root, self._last.size)
+        return await self._find(told)
 
     async def _doubt(self, newest_batch: int) -> None:
         """Forget what we found when either chain has taken it back."""
@@ -104,34 +120,35 @@ class AcceptedRoots:
             (root,) = await self._trees().roots(self._tree, [last.size])
             stands = root == last.root
         if not stands:
-            self._last = self._search = None
+            self._last = None
+            self._searches.clear()
 
-    async def _find(self, seen: RootSeen) -> Accepted | Missing:
+    async def _find(self, told: Told) -> Accepted | Missing:
         tree_size = await self._trees().size(self._tree)
-        search = self._begin(seen.root, tree_size)
+        search = self._begin(told.root, tree_size)
         for _ in range(PAGES):
             page = _next_page(search, tree_size)
             if not page:
                 search.ended = self._now() if search.ended is None else search.ended
-                return Missing(seen.level, tree_size, searched=True)
+                return Missing(told.batch, tree_size, searched=True)
             roots = await self._trees().roots(self._tree, page)
-            if seen.root in roots:
-                return Accepted(seen.level, seen.root, page[roots.index(seen.root)])
+            if told.root in roots:
+                return Accepted(told.batch, told.root, page[roots.index(told.root)])
             search.low, search.high = min(search.low, page[0]), max(search.high, page[-1] + 1)
             await asyncio.sleep(0)
-        return Missing(seen.level, tree_size, searched=False)
+        return Missing(told.batch, tree_size, searched=False)
 
     def _begin(self, root: bytes, tree_size: int) -> _Search:
-        """The search under way, or a new one when another root or tree is meant."""
-        search = self._search
-        if search is not None and search.root == root and search.high <= tree_size + 1:
+        """The search under way, or a new one when another tree is meant or it ended long ago."""
+        search = self._searches.get(root)
+        if search is not None and search.high <= tree_size + 1:
             is_fresh = search.ended is None or self._now() - search.ended <= AFRESH_S
             if is_fresh:
                 return search
         floor = 1 if self._last is None else self._last.size + 1
         start = tree_size + 1 if self._last is None else floor
-        self._search = _Search(root, floor, start, start)
-        return self._search
+        self._searches[root] = _Search(floor, start, start)
+        return self._searches[root]
 
 
 def _next_page(search: _Search, tree_size: int) -> list[int]:

@@ -168,7 +168,9 @@ class World:
             "child": {"chain": "child", "start_block": 3},
             "parent": {"chain": "parent", "outbox": OUTBOX, "start_block": 4},
         }
-        context = Context({"child": self.child, "parent": self.parent}, self.trees, self.roots)
+        self.clock = FakeClock()
+        chains: dict[str, ChainReader] = {"child": self.child, "parent": self.parent}
+        context = Context(chains, self.trees, self.roots, self.clock)
         chosen = ArbitrumSettings.model_validate(section | settings)
         self.adapter = ArbitrumAdapter(BRIDGE, chosen, context)
         self._position = 0

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from relayer.adapter import Action, Outcome
-from relayer.message import Moment, Reason, Record, Status
+from relayer.adapter import Action, Outcome, Verdict
+from relayer.message import Moment, Reason, Status
 from relayer.protocols.linea.reverts import BELIEVED, classify_outcome
 from tests.unit.sample_records import NOON, record_of
 
 WORD = bytes(31) + b"\5"
+NUMBER = 5
+FEE_RECIPIENT = "0x" + WORD[12:].hex()
+PAID = replace(record_of().message, nonce=NUMBER, extra={"fee": "7"})
 
 CASES = [
     ("4e686675", Action.WAIT, Reason.AWAITING_ROOT),  # L2MerkleRootDoesNotExist()
@@ -30,6 +36,12 @@ CASES = [
 ]
 
 
+def said(revert: bytes, text: str = "execution reverted", **changes: Any) -> Verdict:
+    """What a revert of message 5 means."""
+    record = record_of(message=PAID, **changes)
+    return classify_outcome(record, reverted(revert, text), fee_recipient=FEE_RECIPIENT)
+
+
 def reverted(revert: bytes, text: str = "execution reverted") -> Outcome:
     return Outcome(revert, text, mined=False)
 
@@ -37,39 +49,56 @@ def reverted(revert: bytes, text: str = "execution reverted") -> Outcome:
 @pytest.mark.parametrize(("selector", "action", "reason"), CASES)
 def test_every_error_has_its_meaning(selector: str, action: Action, reason: Reason) -> None:
     """With its arguments or cut short."""
-    for tail in (b"", WORD, WORD + WORD):
-        verdict = classify_outcome(record_of(), reverted(bytes.fromhex(selector) + tail))
-        assert (verdict.action, verdict.reason) == (action, reason)
-        assert verdict.detail
+    verdict = said(bytes.fromhex(selector) + WORD)
+    assert (verdict.action, verdict.reason) == (action, reason)
+    assert verdict.detail
+
+
+@pytest.mark.parametrize("selector", ["335a4a90", "a57c4df4"])
+@pytest.mark.parametrize("tail", [b"", bytes(32), WORD[1:], WORD + b"\0", bytes(31) + b"\6"])
+def test_an_error_with_another_argument_is_the_recipients(selector: str, tail: bytes) -> None:
+    """The contract names this message's number and our fee recipient; a recipient may not."""
+    verdict = said(bytes.fromhex(selector) + tail)
+    assert (verdict.action, verdict.reason) == (Action.RETRY, Reason.TARGET_FAILED)
+
+
+@pytest.mark.parametrize(("fee", "fee_recipient"), [("0", FEE_RECIPIENT), ("7", None)])
+def test_without_a_fee_for_others_nobody_fails_to_take_it(
+    fee: str, fee_recipient: str | None
+) -> None:
+    """Who calls takes ether; so it is the recipient that says this."""
+    unpaid = record_of(message=replace(PAID, extra={"fee": fee}))
+    revert = bytes.fromhex("a57c4df4") + WORD
+    verdict = classify_outcome(unpaid, reverted(revert), fee_recipient=fee_recipient)
+    assert (verdict.action, verdict.reason) == (Action.RETRY, Reason.TARGET_FAILED)
 
 
 def test_a_recipients_words_are_shown() -> None:
     """Error(string), Panic, and what cannot be printed."""
     words = b"not today\n"
     text = bytes.fromhex("08c379a0") + bytes(31) + b"\x20" + bytes(31) + b"\x0a" + words
-    assert classify_outcome(record_of(), reverted(text + bytes(22))).detail == "not today?"
+    assert said(text + bytes(22)).detail == "not today?"
     panic = bytes.fromhex("4e487b71") + bytes(31) + b"\x11"
-    assert classify_outcome(record_of(), reverted(panic)).detail == "Panic(0x11)"
+    assert said(panic).detail == "Panic(0x11)"
 
 
 def test_out_of_gas_is_not_the_recipients_words() -> None:
     """Only when nothing was returned: a recipient may say anything."""
-    verdict = classify_outcome(record_of(), reverted(b"", "out of gas"))
+    verdict = said(b"", "out of gas")
     assert verdict.reason is Reason.OUT_OF_GAS
-    assert classify_outcome(record_of(), reverted(b"", "")).reason is Reason.TARGET_FAILED
+    assert said(b"", "").reason is Reason.TARGET_FAILED
 
 
-def waited(times: int, detail: str) -> Record:
-    lines = [Moment(NOON, Status.WAITING, Reason.RATE_LIMITED, detail)] * times
-    return record_of(timeline=tuple(lines))
+def waited(times: int, detail: str) -> tuple[Moment, ...]:
+    return (Moment(NOON, Status.WAITING, Reason.RATE_LIMITED, detail),) * times
 
 
 def test_a_recipient_that_imitates_the_contract_uses_up_its_attempts() -> None:
     """Limits and pauses are read before every call, so reverts cannot make wait for ever."""
-    limited = reverted(bytes.fromhex("a74c1c5f"))
-    detail = classify_outcome(record_of(), limited).detail
-    assert classify_outcome(waited(BELIEVED - 1, detail), limited).action is Action.WAIT
-    verdict = classify_outcome(waited(BELIEVED, detail), limited)
+    limited = bytes.fromhex("a74c1c5f")
+    detail = said(limited).detail
+    assert said(limited, timeline=waited(BELIEVED - 1, detail)).action is Action.WAIT
+    verdict = said(limited, timeline=waited(BELIEVED, detail))
     assert (verdict.action, verdict.reason) == (Action.RETRY, Reason.TARGET_FAILED)
     by_views = "takes 2 wei, and 1 of 3 are left in this period"
-    assert classify_outcome(waited(9, by_views), limited).action is Action.WAIT
+    assert said(limited, timeline=waited(9, by_views)).action is Action.WAIT

@@ -88,6 +88,25 @@ class LoggedChain(FakeChain):
         """Blocks per read; more is `RangeTooWide`."""
         self.time = 1_000_000.0
         self.number = 0
+        self.code_sizes: dict[Address, int] = {}
+        self.code_answer: str | None = None
+        """What is answered instead when code is asked for."""
+        self.code_failure: RelayerError | None = None
+        """Raised when code is asked for."""
+        self.codes_asked: list[int] = []
+        """Accounts of each question for code so far."""
+
+    async def rpc(self, method: str, params: Sequence[Any]) -> Any:
+        assert method == "eth_call"
+        assert "to" not in params[0]
+        failure = self.failure or self.code_failure
+        if failure is not None:
+            raise failure
+        code = bytes.fromhex(params[0]["data"][2:])
+        asked = [code[at + 1 : at + 21] for at in range(0, len(code) - 6, 26)]
+        self.codes_asked.append(len(asked))
+        sizes = [self.code_sizes.get(Address("0x" + one.hex()), 0) for one in asked]
+        return self.code_answer or "0x" + b"".join(map(contracts.word, sizes)).hex()
 
     async def header(self, block: BlockNumber | BlockHash | str) -> Header:
         found = await super().header(self.final if block == "latest" else block)
@@ -199,11 +218,18 @@ class World:
         self._answer()
 
     def send(
-        self, origin: ChainId, *, block: int, fee: int = 5, value: int = 7, body: bytes = b"hi"
+        self,
+        origin: ChainId,
+        *,
+        block: int,
+        fee: int = 5,
+        value: int = 7,
+        body: bytes = b"hi",
+        to: Address = BOB,
     ) -> Record:
         """Send a message; gives the record that the engine would keep."""
         self._numbers[origin] += 1
-        message = LineaMessage(ALICE, BOB, Wei(fee), Wei(value), self._numbers[origin], body)
+        message = LineaMessage(ALICE, to, Wei(fee), Wei(value), self._numbers[origin], body)
         chain, contract = (self.l1, ROLLUP) if origin == L1 else (self.l2, SERVICE)
         topics, data = sent_log_parts(message)
         log = chain.emit(contract, topics, data, block=block, tx=self._tx())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from relayer.adapter import Wait
+from relayer.adapter import Call, Wait
+from relayer.errors import EndpointDown
 from relayer.message import Gate
+from relayer.protocols.scroll import contracts
+from relayer.protocols.scroll.missed import LATEST_S, SOONEST_S
 from relayer.protocols.scroll.roots import AFRESH_S, PAGE, PAGES
-from tests.unit.scroll.world import LEAVES, TREE, World
+from tests.unit.scroll.world import LEAVES, TREE, World, proof_of
 
 
 async def level(world: World) -> int:
@@ -125,6 +128,66 @@ async def test_leaves_replaced_behind_our_back_are_searched_again(world: World) 
     assert await level(world) == 0
     world.context.now.pass_s(AFRESH_S + 1)
     assert await level(world) == 4
+
+
+async def test_a_root_of_which_no_log_told_is_asked_for(world: World) -> None:
+    """ScrollChain's own word at a final block, matched with our tree, opens the gate."""
+    records = world.send(5)
+    world.finalize(1, world.root(2))
+    world.finalize(4, world.root(5), hidden=True)
+    assert await level(world) == 2
+    world.context.now.pass_s(SOONEST_S)
+    assert await level(world) == 5
+    call = await world.step(records[4])
+    assert isinstance(call, Call)
+    assert proof_of(call)[0] == 4
+
+
+async def test_before_any_log_the_first_root_is_asked_for_too(world: World) -> None:
+    """The one log that we would know may be the hidden one."""
+    world.send(3)
+    world.finalize(1, world.root(3), hidden=True)
+    assert await level(world) == 0
+    world.context.now.pass_s(SOONEST_S)
+    assert await level(world) == 3
+
+
+@pytest.mark.parametrize("batch", [0, 1, 7, 2**53, 2**255])
+async def test_a_root_that_is_none_of_our_tree_takes_nothing_away(world: World, batch: int) -> None:
+    """A lying view is asked again later; what logs tell serves on, also newer ones."""
+    world.send(5)
+    world.finalize(1, world.root(2))
+    world.finalize(batch, bytes([7]) * 32, hidden=True)
+    world.withdraw_roots[1] = world.root(2)
+    assert await level(world) == 2
+    world.context.now.pass_s(SOONEST_S)
+    assert await level(world) == 2
+    world.finalize(2, world.root(5))
+    assert await level(world) == 5
+    world.context.now.pass_s(LATEST_S)
+    assert await level(world) == 5
+
+
+async def test_the_question_is_asked_ever_more_rarely(world: World) -> None:
+    """However often gates and messages look."""
+    records = world.send(5)
+    world.finalize(1, world.root(2))
+    for _ in range(3 * 3600):
+        world.context.now.pass_s(1.0)
+        await level(world)
+        await world.step(records[4])
+    asked = [views for views in world.l1.reads if views[0].data[:4] == contracts.LAST_FINALIZED]
+    assert 3 * 3600 / LATEST_S < len(asked) < 40
+
+
+async def test_a_layer_1_that_does_not_answer_leaves_what_logs_tell(world: World) -> None:
+    """The question is a second opinion; failing, it takes nothing away."""
+    world.send(5)
+    world.finalize(1, world.root(2))
+    assert await level(world) == 2
+    world.context.now.pass_s(SOONEST_S)
+    world.l1.failure = EndpointDown("main", "gone")
+    assert await level(world) == 2
 
 
 async def test_other_gates_are_not_ours(world: World) -> None:

@@ -282,6 +282,12 @@ async def test_the_truth_is_the_queue_s(world: World) -> None:
     assert (truth.tree, truth.block, truth.size, truth.root) == (TREE, 100, 3, world.root(3))
 
 
+async def test_the_truth_of_a_silent_rollup_is_left_out(world: World) -> None:
+    """The auditor goes on with the others."""
+    world.l2.failure = EndpointDown("rollup", "gone")
+    assert list(await world.adapter.truth()) == []
+
+
 async def test_times_of_old_records_do_not_matter(world: World) -> None:
     """A clock that went backwards gives the shortest pause, not a negative one."""
     (record,) = finalized(world, 1)

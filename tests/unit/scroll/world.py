@@ -183,6 +183,9 @@ class World:
         self.sent: list[Withdrawal] = []
         self.answer(L1_MESSENGER, contracts.IS_EXECUTED, self._is_executed)
         self.answer(SCROLL_CHAIN, contracts.WITHDRAW_ROOTS, self._withdraw_root)
+        self.last_finalized: int | None = None
+        """The last finalized batch by ScrollChain's view, where it is not that of the logs."""
+        self.answer(SCROLL_CHAIN, contracts.LAST_FINALIZED, self._last_finalized)
         self.l2.answer(MESSAGE_QUEUE, contracts.NEXT_MESSAGE_INDEX, lambda _: word(len(self.sent)))
 
     def answer(self, to: Address, selector: bytes, say: Callable[[bytes], bytes]) -> None:
@@ -216,9 +219,11 @@ class World:
         full.grow(TREE, [keccak256(one.encode()) for one in self.sent])
         return full.root(TREE, size)
 
-    def finalize(self, batch: int, root: bytes) -> None:
-        """Layer 1 accepts a root."""
+    def finalize(self, batch: int, root: bytes, *, hidden: bool = False) -> None:
+        """Layer 1 accepts a root; the log of it may be hidden from us."""
         self.withdraw_roots[batch] = root
+        if hidden:
+            return
         facts = self.adapter.decode([finalize_log(batch, root, tx=batch)])
         self.roots.seen += [fact for fact in facts if isinstance(fact, RootSeen)]
 
@@ -228,6 +233,10 @@ class World:
 
     def _is_executed(self, arguments: bytes) -> bytes:
         return word(int(arguments in self.executed))
+
+    def _last_finalized(self, _: bytes) -> bytes:
+        told = max(self.withdraw_roots, default=0)
+        return word(told if self.last_finalized is None else self.last_finalized)
 
     def _withdraw_root(self, arguments: bytes) -> bytes:
         return self.withdraw_roots.get(int.from_bytes(arguments, "big"), bytes(32))
