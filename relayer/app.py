@@ -27,7 +27,7 @@ from relayer.ops.metrics import Metrics
 from relayer.ops.pulse import ask_store
 from relayer.ops.traces import Traces
 from relayer.ops.views import Finding
-from relayer.pipeline.follower import destinations
+from relayer.pipeline.follower import Follower, destinations
 from relayer.pipeline.forest import Forest
 from relayer.pipeline.lane import ChainBells, Engine, make_follower, run_follower, run_lane
 from relayer.pipeline.loop import Bell
@@ -279,7 +279,7 @@ async def backfill(
     chain_name: str,
     first: BlockNumber,
     last: BlockNumber,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int, str], None],
 ) -> int:
     """Have an inclusive block range read again through the live code path; returns its blocks.
 
@@ -302,25 +302,26 @@ async def backfill(
 
 
 async def _see_through(
-    parts: Parts, chain: ChainClient, asked: Rescan, progress: Callable[[int, int], None]
+    parts: Parts, chain: ChainClient, asked: Rescan, progress: Callable[[int, int, str], None]
 ) -> None:
     """Watch a range being read again; do it ourselves whenever nobody follows the chain."""
     owner = f"backfill:{socket.gethostname()}:{os.getpid()}"
     lease: Lease | None = None
+    follower: Follower | None = None
     total = asked.last - asked.first + 1
     try:
         while True:
             found = await parts.store.rescans(chain.chain_id)
             left = next((one for one in found if one.name == asked.name), None)
-            progress(total if left is None else left.at - asked.first, total)
             if left is None:
+                progress(total, total, "")
                 return
+            progress(left.at - asked.first, total, left.failure)
             if lease is None or not await parts.store.renew(lease):
                 lease = await parts.store.acquire(chain.chain_id, Role.FOLLOWER, owner)
-            if lease is None:
+                follower = None if lease is None else make_follower(parts.engine, chain, lease)
+            if follower is None or not await follower.rescan(asked.last):
                 await asyncio.sleep(WATCH_EVERY_S)
-            else:
-                await make_follower(parts.engine, chain, lease).rescan(asked.last)
     finally:
         if lease is not None:
             await parts.store.release_lease(lease)

@@ -9,9 +9,10 @@ from rich.text import Text
 
 from relayer.adapter import Call, Done, Refuse, Step, Wait
 from relayer.cli.invocation import Invocation, common, with_invocation
+from relayer.cli.messages import opened_store
 from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH, WholeNumber
 from relayer.errors import ConfigInvalid, UnknownRecord
-from relayer.message import BlockNumber, MessageId, TxHash
+from relayer.message import BlockNumber, ChainId, MessageId, TxHash
 from relayer.ops.views import printable
 from relayer.settings import Settings
 
@@ -75,10 +76,16 @@ def demo(asked: Invocation, messages: int | None, protocols: str, kills: int, ke
 @click.option("--from", "first", type=CHAIN_BLOCK, help="First block.")
 @click.option("--to", "last", type=CHAIN_BLOCK, help="Last block, included.")
 @click.option("--tx", type=TX_HASH, help="Read the block of this transaction instead.")
+@click.option("--cancel", is_flag=True, help="Take a range back that was asked for before.")
 @common
 @with_invocation
 def backfill(
-    asked: Invocation, chain: str, first: int | None, last: int | None, tx: TxHash | None
+    asked: Invocation,
+    chain: str,
+    first: int | None,
+    last: int | None,
+    tx: TxHash | None,
+    cancel: bool,
 ) -> None:
     """Read blocks of a chain again; what is stored already stays as it is."""
     _one_range(first, last, tx)
@@ -89,16 +96,39 @@ def backfill(
     if tx is not None:
         first = last = asked.run(_block_of(settings, chain, tx))
     start, end = BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
+    if cancel:
+        _cancel(asked, settings, chain=chain, first=start, last=end)
+        return
     with asked.progress() as bar:
         task = bar.add_task(f"blocks of {chain}", total=end - start + 1)
+        told = ""
 
-        def progress(done: int, total: int) -> None:
+        def progress(done: int, total: int, failure: str) -> None:
+            nonlocal told
             bar.update(task, completed=done, total=total)
+            if failure and failure != told:
+                click.echo(f"not read yet, tried again: {printable(failure)}", err=True)
+            told = failure
 
         read = asked.run(app.backfill(settings, chain, start, end, progress))
     asked.show(
         {"chain": chain, "first": start, "last": end, "blocks": read},
         f"{chain}: blocks {start} to {end} read again ({read} blocks).",
+    )
+
+
+def _cancel(
+    asked: Invocation, settings: Settings, *, chain: str, first: BlockNumber, last: BlockNumber
+) -> None:
+    async def take_back() -> bool:
+        async with opened_store(settings) as store:
+            return await store.cancel_rescan(ChainId(settings.chains[chain].id), first, last)
+
+    if not asked.run(take_back()):
+        raise UnknownRecord(f"{chain} has no open range {first} to {last}; it may be read by now")
+    asked.show(
+        {"chain": chain, "first": first, "last": last, "cancelled": True},
+        f"{chain}: blocks {first} to {last} are not read again.",
     )
 
 

@@ -172,6 +172,9 @@ class Metrics:
         self._reorgs = self._counter(
             "reorgs", "Blocks replaced after the finality rule had accepted them.", "chain"
         )
+        self._lost = self._counter(
+            "records_lost", "Times records were missing and were read from the chain anew.", "chain"
+        )
         self._crashes = self._counter("agent_failures", "Failed ticks of agents.", "agent", "kind")
 
     def _what_does_it_cost(self) -> None:
@@ -249,6 +252,7 @@ class Metrics:
         for gauge in (self._head, self._final, self._cursor, self._lag, self._polled, self._oldest):
             gauge.labels(chain)
         self._reorgs.labels(chain)
+        self._lost.labels(chain)
         for role in LEASE_ROLES:
             self._lease.labels(chain, role)
         for outcome in TX_OUTCOMES:
@@ -336,6 +340,10 @@ class Metrics:
     def reorg(self, chain: str) -> None:
         """A block that the finality rule had accepted was replaced."""
         self._reorgs.labels(chain).inc()
+
+    def records_lost(self, chain: str) -> None:
+        """Records of messages from a chain were not in Redis any more and are read again."""
+        self._lost.labels(chain).inc()
 
     def agent_failed(self, agent: str, kind: str) -> None:
         """An agent's tick failed; `kind` is an error label or `crash`."""

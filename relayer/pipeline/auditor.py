@@ -14,6 +14,7 @@ from relayer.message import BlockNumber, ChainId
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.follower import Follower
 from relayer.pipeline.forest import Forest
+from relayer.pipeline.sweep import Sweep
 from relayer.store import Store
 
 HEAL_RANGE = 1000
@@ -31,6 +32,7 @@ class Auditor:
         store: Store,
         forest: Forest,
         follower: Follower,
+        sweep: Sweep,
         metrics: Metrics,
     ) -> None:
         self._chain = chain
@@ -38,6 +40,7 @@ class Auditor:
         self._store = store
         self._forest = forest
         self._follower = follower
+        self._sweep = sweep
         self._metrics = metrics
         self._starts: Mapping[str, int] = {
             adapter.name: min(
@@ -52,7 +55,7 @@ class Auditor:
         return f"auditor:{self._chain}"
 
     async def tick(self) -> bool:
-        """Audit every tree of this chain once."""
+        """Audit every tree of this chain once, and read one range of old blocks again."""
         for adapter in self._adapters:
             truths: Sequence[TreeTruth] = ()
             with self._apart(adapter.name):
@@ -60,6 +63,8 @@ class Auditor:
             for truth in truths:
                 with self._apart(truth.tree):
                     await self._audit(adapter, truth)
+        with self._apart("blocks of the last days"):
+            await self._sweep.turn()
         return False
 
     @contextlib.contextmanager

@@ -8,6 +8,7 @@ still the chain's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -29,29 +30,18 @@ from relayer.message import (
 from relayer.ops.metrics import Metrics
 from relayer.ops.traces import Traces
 from relayer.pipeline.forest import Forest
+from relayer.pipeline.log_range import LogRange
+from relayer.pipeline.rereading import Rereading
 from relayer.store import Cursor, Lease, SaveResult, Store
 
-GROW_AFTER = 8
-"""Successful full ranges before the range is doubled again after a refusal."""
 
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What reading a range came to."""
 
-class LogRange:
-    """Blocks per `eth_getLogs`: halves when a provider refuses, grows back slowly."""
-
-    def __init__(self, largest: int) -> None:
-        self._largest = largest
-        self._good = 0
-        self.size = largest
-
-    def refused(self) -> None:
-        self.size = max(1, self.size // 2)
-        self._good = 0
-
-    def accepted(self) -> None:
-        self._good += 1
-        if self._good >= GROW_AFTER and self.size < self._largest:
-            self.size = min(self._largest, self.size * 2)
-            self._good = 0
+    last: Header
+    new_messages: int
+    """Messages that had no record yet."""
 
 
 class Follower:
@@ -80,7 +70,18 @@ class Follower:
         self._now = now
         self._traces = traces
         self._range = LogRange(chain.settings.max_log_range)
+        self._rereading = Rereading(
+            name=chain.name,
+            store=store,
+            lease=lease,
+            metrics=metrics,
+            followed=followed_names(chain.chain_id, self._sources),
+            ingest=self.ingest,
+            blocks=self._range,
+            now=now,
+        )
         self._adopted = False
+        self._settled = False
         self._log = structlog.get_logger("relayer").bind(agent=self.name, chain=chain.name)
 
     @property
@@ -94,58 +95,34 @@ class Follower:
         head, final = await self._chain.tip()
         cursor = await self._standing(final)
         if not self._adopted:
-            await self._adopt(cursor)
+            await self._rereading.adopt(cursor)
             self._adopted = True
+        await self._rereading.look_for_losses(cursor, at_once=not self._settled)
+        self._settled = False
         last = BlockNumber(min(final.number, cursor.block + self._range.size))
         if last > cursor.block:
             try:
-                header = await self.ingest(BlockNumber(cursor.block + 1), last)
+                read = await self.ingest(BlockNumber(cursor.block + 1), last)
             except RangeTooWide:
                 self._range.refused()
                 return True
             self._range.accepted()
-            await self._store.advance(self._lease, Cursor(last, header.hash))
+            await self._store.advance(self._lease, Cursor(last, read.last.hash))
+        self._settled = True
         self._metrics.chain(self._chain.name, head.number, final.number, last)
         more = await self.rescan(final.number)
         return more or last < final.number
 
     async def rescan(self, final: BlockNumber) -> bool:
-        """Read one part of the lowest range asked for, up to `final`; True when there was one."""
-        due = [one for one in await self._store.rescans(self._lease.chain) if one.at <= final]
-        if not due:
-            return False
-        rescan = due[0]
-        last = BlockNumber(min(rescan.last, final, rescan.at + self._range.size - 1))
-        try:
-            await self.ingest(rescan.at, last)
-        except RangeTooWide:
-            self._range.refused()
-            return True
-        await self._store.note_rescanned(self._lease, rescan, last)
-        self._log.info("blocks_read_again", first=rescan.at, last=last, of=rescan.name)
-        return True
+        """Read one part of a range asked for, up to `final`; True when there was one."""
+        return await self._rereading.read_next(final)
 
-    async def _adopt(self, cursor: Cursor) -> None:
-        """Have the blocks read that a bridge new here wants and that were passed without it."""
-        wanted: dict[str, BlockNumber] = {}
-        for _, source in self._sources:
-            for name in source_names(source):
-                wanted[name] = min(source.start_block, wanted.get(name, source.start_block))
-        followed = await self._store.followed(self._lease.chain)
-        missed = {
-            name: start
-            for name, start in wanted.items()
-            if name not in followed or start < followed[name]
-        }
-        if not missed:
-            return
-        first = BlockNumber(min(missed.values()))
-        if cursor.hash and first <= cursor.block:
-            await self._store.ask_rescan(self._lease.chain, first, cursor.block)
-            self._log.warning("bridge_added", reads_again_from=first, to=cursor.block)
-        await self._store.note_followed(self._lease, missed)
+    @property
+    def start(self) -> BlockNumber:
+        """The first block that any bridge wants of the chain."""
+        return self._rereading.start
 
-    async def ingest(self, first: BlockNumber, last: BlockNumber) -> Header:
+    async def ingest(self, first: BlockNumber, last: BlockNumber) -> Ingested:
         """Read, decode and store the facts of an inclusive range of final blocks (idempotent)."""
         addresses = sorted({a for _, source in self._sources for a in source.addresses})
         topics = sorted({t for _, source in self._sources for t in source.topics})
@@ -159,13 +136,13 @@ class Follower:
         others = [fact for fact in facts if not isinstance(fact, LeafAdded)]
         if leaves:
             await self._forest.grow(self._lease, leaves)
-        if others:
-            saved = await self._store.save_facts(self._lease, others)
-            await self._observe(saved)
+        saved = await self._store.save_facts(self._lease, others)
+        await self._observe(saved)
+        if saved.changed:
             self._log.info("facts_stored", first=first, last=last, facts=len(facts))
         if facts:
             self._on_facts(facts)
-        return header
+        return Ingested(header, len(saved.new_messages))
 
     async def _observe(self, saved: SaveResult) -> None:
         for delivery in saved.new_deliveries:
@@ -239,9 +216,23 @@ def sources_on(chain: ChainId, adapters: Iterable[Adapter]) -> list[tuple[Adapte
     ]
 
 
-def source_names(source: LogSource) -> list[str]:
-    """What a source follows, one name for each address and topic."""
-    return [f"{at} 0x{topic.hex()}" for at in source.addresses for topic in source.topics]
+def followed_names(
+    chain: ChainId, sources: Iterable[tuple[Adapter, LogSource]]
+) -> dict[str, BlockNumber]:
+    """All that is read on a chain by name, each address with each topic and each route, and from
+    which block: what is new among the names was passed without being read.
+    """
+    starts: dict[str, BlockNumber] = {}
+    for adapter, source in sources:
+        names = [f"{at} 0x{topic.hex()}" for at in source.addresses for topic in source.topics]
+        names += [
+            f"{route} {source.reading}".rstrip()
+            for route in adapter.routes()
+            if chain in (route.origin, route.destination)
+        ]
+        for name in names:
+            starts[name] = min(source.start_block, starts.get(name, source.start_block))
+    return starts
 
 
 def logs_of(source: LogSource, logs: Sequence[Log]) -> list[Log]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relayer.store.batches import LostBatches
 from relayer.store.embedded import EmbeddedRedis
 from relayer.store.rescans import Rescan
 from relayer.store.shapes import (
@@ -38,6 +39,7 @@ __all__ = [
     "Intent",
     "IntentCall",
     "Lease",
+    "LostBatches",
     "Memory",
     "Page",
     "Rescan",

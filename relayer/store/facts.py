@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from relayer.errors import BadChainData
@@ -25,10 +25,11 @@ from relayer.message import (
     TreeId,
 )
 from relayer.store import codec
+from relayer.store.batches import BATCHES_KEPT, Batches
 from relayer.store.keys import base
 from relayer.store.leases import lease_text
 from relayer.store.shapes import Cursor, Delivery, Lease, RollbackResult, SaveResult
-from relayer.store.wire import FactsVanished, UndoPending, Wire, each
+from relayer.store.wire import FactsVanished, UndoPending, each
 
 T = TypeVar("T")
 REMEMBERED = 512
@@ -42,7 +43,7 @@ UNDO_PAGE = 1000
 Item = dict[str, object]
 
 
-class Facts(Wire):
+class Facts(Batches):
     """What chains said in blocks we hold final; every write needs the follower's lease."""
 
     async def cursor(self, chain: ChainId) -> Cursor | None:
@@ -91,31 +92,43 @@ class Facts(Wire):
         places = {place for fact in kept if (place := _place(fact)) is not None}
         await self._register(places | {lease.chain})
 
-        async def index() -> int:
-            raised = 0
-            for batch in _batches([_index_item(fact) for fact in kept], _item_size):
-                args = self._under(lease, items=batch, roots_kept=ROOTS_KEPT)
-                raised += int(await self.run("index_facts", lease.chain, args))
-            return raised
-
         groups = {
             place: [_record_item(fact) for fact in kept if _place(fact) == place]
             for place in sorted(places)
         }
         async with self.turn(lease.chain):
-            roots = await self._after_undo(lease, index)
+            roots, numbers = await self._after_undo(lease, lambda: self._index(lease, kept))
             answers = await each(
-                [self._save_records(lease, place, items) for place, items in groups.items()]
+                [
+                    self._save_records(lease, place, items, number=numbers.get(place, ""))
+                    for place, items in groups.items()
+                ]
             )
         rooted = {lease.chain} if any(isinstance(fact, RootSeen) for fact in kept) else set()
         return _merged(answers, roots=roots, woken=frozenset(places | rooted))
 
+    async def _index(self, lease: Lease, facts: Sequence[Fact]) -> tuple[int, dict[ChainId, str]]:
+        """Roots that were new, and the number of each batch that goes to another slot."""
+        spans = _spans(facts, lease.chain)
+        batches = [[str(place), blocks] for place, blocks in spans.items()]
+        raised, numbers = 0, dict.fromkeys(spans, "")
+        for part in _batches([_index_item(fact) for fact in facts], _item_size):
+            args = self._under(lease, items=part, roots_kept=ROOTS_KEPT)
+            args |= {"batches": batches, "batches_kept": BATCHES_KEPT}
+            some, given = await self.run("index_facts", lease.chain, args)
+            raised += int(some)
+            numbers = dict(zip(spans, (number.decode() for number in given), strict=True))
+        return raised, numbers
+
     async def _save_records(
-        self, lease: Lease, place: ChainId, items: Sequence[Item]
+        self, lease: Lease, place: ChainId, items: Sequence[Item], *, number: str = ""
     ) -> list[list[Any]]:
+        """One slot's records; the batch's number is written with the last of them."""
+        parts = list(_batches(items, _item_size))
+        numbers = [*[""] * (len(parts) - 1), number]
         return [
-            await self.run("save_records", place, self._under(lease, items=batch))
-            for batch in _batches(items, _item_size)
+            await self.run("save_records", place, self._under(lease, items=part, batch=batch))
+            for part, batch in zip(parts, numbers, strict=True)
         ]
 
     async def rollback(self, lease: Lease, to: Cursor) -> RollbackResult:
@@ -196,7 +209,7 @@ class Facts(Wire):
         members = await self.command(query[0], key, *query[1:])
         return codec.root_from(gate, members[0], key=key) if members else None
 
-    def _under(self, lease: Lease, **args: object) -> Mapping[str, object]:
+    def _under(self, lease: Lease, **args: object) -> dict[str, object]:
         """Script arguments with the lease they are made under."""
         return {
             "lease": lease_text(lease),
@@ -234,6 +247,16 @@ def _place(fact: Fact) -> ChainId | None:
             return fact.destination
         case _:
             return None
+
+
+def _spans(facts: Sequence[Fact], home: ChainId) -> dict[ChainId, str]:
+    """`<first block> <last block>` of the facts for each other slot."""
+    blocks: dict[ChainId, list[int]] = {}
+    for fact in facts:
+        place = _place(fact)
+        if place is not None and place != home:
+            blocks.setdefault(place, []).append(fact.at.block)
+    return {place: f"{min(found)} {max(found)}" for place, found in sorted(blocks.items())}
 
 
 def _index_item(fact: Fact) -> Item:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
@@ -24,7 +25,7 @@ from relayer.store import codec
 from relayer.store.connect import sections
 from relayer.store.keys import base
 from relayer.store.shapes import CostTotal, Memory, Page, StatusCount
-from relayer.store.wire import Wire, each
+from relayer.store.wire import Wire, each, pairs_of
 
 log = structlog.get_logger()
 
@@ -158,7 +159,7 @@ class Reading(Wire):
         found: dict[StatusCount, int] = {}
         calls = [self.command("HGETALL", base(self._prefix, chain) + "counts") for chain in chains]
         for chain, answer in zip(chains, await each(calls), strict=True):
-            for field, number in _pairs(answer):
+            for field, number in _texts(answer):
                 status, reason, route = field.split(" ", 2)
                 try:
                     key = StatusCount(Route.parse(route), Status(status), Reason(reason))
@@ -177,7 +178,7 @@ class Reading(Wire):
         """What deliveries to `chain` have cost, by route."""
         answer = await self.command("HGETALL", base(self._prefix, chain) + "cost")
         totals: dict[Route, CostTotal] = {}
-        for route, text in _pairs(answer):
+        for route, text in _texts(answer):
             wei, gas, txs = text.split(" ")
             totals[Route.parse(route)] = CostTotal(Wei(int(wei)), Gas(int(gas)), int(txs))
         return totals
@@ -185,7 +186,7 @@ class Reading(Wire):
     async def income_totals(self, chain: ChainId) -> dict[Route, Wei]:
         """What inboxes on `chain` have paid us, by route."""
         answer = await self.command("HGETALL", base(self._prefix, chain) + "income")
-        return {Route.parse(route): Wei(int(text)) for route, text in _pairs(answer)}
+        return {Route.parse(route): Wei(int(text)) for route, text in _texts(answer)}
 
     async def ping(self) -> None:
         """Return when every primary answers; `StoreUnavailable` otherwise."""
@@ -200,12 +201,11 @@ class Reading(Wire):
         )
 
 
-def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[tuple[str, str]]:
-    """`HGETALL`'s answer; clients give a mapping or a flat list."""
-    if isinstance(answer, Mapping):
-        return [(name.decode(), value.decode()) for name, value in answer.items()]
-    flat = [part.decode() for part in answer]
-    return list(zip(flat[::2], flat[1::2], strict=True))
+def _texts(answer: Any) -> builtins.list[tuple[str, str]]:
+    return [
+        (name.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
+        for name, value in pairs_of(answer)
+    ]
 
 
 def _position(text: str) -> tuple[float, str]:

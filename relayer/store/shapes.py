@@ -97,6 +97,11 @@ class SaveResult:
     unreadable: tuple[str, ...] = ()
     """Keys that hold something else than a message record, with the cause; left alone."""
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything was new."""
+        return bool(self.new_messages or self.new_deliveries or self.payments or self.roots)
+
 
 @dataclass(frozen=True, slots=True)
 class RollbackResult:

@@ -123,6 +123,11 @@ class Wire:
         self.round_trips = 0
         """Calls made so far, for budgets and metrics."""
 
+    @property
+    def retention_s(self) -> float:
+        """How long a delivered message is kept."""
+        return self._retention_s
+
     def now(self) -> Timestamp:
         """The injected clock's time."""
         return Timestamp(self._clock())
@@ -200,3 +205,10 @@ async def each(calls: Sequence[Awaitable[Any]]) -> list[Any]:
         if isinstance(answer, BaseException):
             raise answer
     return list(answers)
+
+
+def pairs_of(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """`HGETALL`'s answer; clients give a mapping or a flat list."""
+    if isinstance(answer, Mapping):
+        return list(answer.items())
+    return list(zip(answer[::2], answer[1::2], strict=True))

@@ -8,7 +8,6 @@ from relayer.errors import BadChainData, IllegalTransition, LeaseLost, ReorgTooD
 from relayer.message import (
     Gas,
     Gate,
-    MessageSeen,
     Payment,
     ProgressSeen,
     Reason,
@@ -18,7 +17,7 @@ from relayer.message import (
     Wei,
 )
 from relayer.store import Role, Store
-from relayer.store.facts import ROOTS_KEPT, _index_item, _record_item
+from relayer.store.facts import _record_item
 from tests.redis.conftest import Clock, Leases, held
 from tests.redis.sample_facts import (
     BRIDGE,
@@ -119,24 +118,16 @@ async def test_a_crash_between_index_and_records_repeats_safely(
 ) -> None:
     """The undo index is written first: a repeat completes, and a roll-back undoes either way."""
     facts = [message(1), message(2, to=20), payment(1)]
-    script = "index_facts"
     await store.save_facts(leases.follower, [message(9, block=10)])
     await store.advance(leases.follower, cursor(50))
-    await index_only(store, leases, facts, script)
+    await store._index(leases.follower, facts)  # and there the process dies
     assert await store.get(id_of(1)) is None
     saved = await store.save_facts(leases.follower, facts)
     assert set(saved.new_messages) == {id_of(1), id_of(2)}
-    await index_only(store, leases, [message(3)], script)
+    await store._index(leases.follower, [message(3)])
     undone = await store.rollback(leases.follower, cursor(50))
     assert set(undone.orphaned) == {id_of(1), id_of(2)}
     assert undone.payments == 1
-
-
-async def index_only(store: Store, leases: Leases, facts: list[MessageSeen], script: str) -> None:
-    """What a process does that dies after the first phase of `save_facts`."""
-    items = [_index_item(fact) for fact in facts]
-    args = store._under(leases.follower, items=items, roots_kept=ROOTS_KEPT)
-    await store.run(script, ONE, args)
 
 
 async def test_facts_of_a_dead_owner_that_vanish_are_undone(store: Store, leases: Leases) -> None:

@@ -36,6 +36,8 @@ async def lived(store: Store, leases: Leases) -> Store:
     follower, lane, far = leases.follower, leases.lane, leases.far
     await store.note_followed(follower, {"0xaa 0xbb": BlockNumber(1)})
     await store.ask_rescan(follower.chain, BlockNumber(1), BlockNumber(9))
+    (asked,) = await store.rescans(follower.chain)
+    await store.note_rescan_failed(follower, asked, "no endpoint answers")
     await store.keep_proofs(follower.chain, {"game/1": b"node"})
     await store.advance(follower, cursor(50))
     await store.save_facts(follower, [message(n, block=60) for n in range(5)])

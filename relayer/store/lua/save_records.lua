@@ -113,4 +113,8 @@ for _, item in ipairs(ARGS.items) do
   local rec = try_load(item.id, bad)
   if rec then savers[item.kind](rec, item) end
 end
+-- A number that does not follow the one we know tells that the batches between were lost.
+if ARGS.batch ~= '' and (tonumber(call('HGET', 'batches', ARGS.origin)) or 0) >= ARGS.batch - 1 then
+  call('HSET', 'batches', ARGS.origin, ARGS.batch)
+end
 return {created, delivered, payments, bad}
