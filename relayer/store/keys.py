@@ -109,6 +109,7 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "facts, lane, operator",
         "one message and its walk",
     ),
+    KeySpec("garbage", "hash", "the first 64", "facts", "id -> DUMP of what was no record"),
     KeySpec(
         "status:<status>:<route>",
         "zset",

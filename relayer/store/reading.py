@@ -91,11 +91,8 @@ class Reading(Wire):
         chains = await self.chains()
         args = {"tx": tx.lower(), "limit": TX_LIMIT}
         answers = await each([self.run("by_tx", chain, args) for chain in chains])
-        return [
-            self._record(chain, row)
-            for chain, rows in zip(chains, answers, strict=True)
-            for row in rows
-        ]
+        rows = [(chain, row) for chain, found in zip(chains, answers, strict=True) for row in found]
+        return self._readable(rows)
 
     async def list(
         self,
@@ -143,10 +140,22 @@ class Reading(Wire):
         shown = whole[:size]
         if len(whole) > size:
             floor = shown[-1][0]
-        records = tuple(
-            self._record(chain, (place[1].encode(), flat)) for place, chain, flat in shown
+        records = self._readable(
+            [(chain, (place[1].encode(), flat)) for place, chain, flat in shown]
         )
-        return Page(records, None if floor is None else f"{floor[0]:.3f} {floor[1]}")
+        return Page(tuple(records), None if floor is None else f"{floor[0]:.3f} {floor[1]}")
+
+    def _readable(
+        self, rows: Sequence[tuple[ChainId, tuple[bytes, Sequence[bytes]]]]
+    ) -> builtins.list[Record]:
+        """The records that can be read; one that cannot is told of and hides no other."""
+        found: builtins.list[Record] = []
+        for chain, row in rows:
+            try:
+                found.append(self._record(chain, row))
+            except UnknownRecord as error:
+                log.error("record_unreadable", error=str(error))
+        return found
 
     def _record(self, chain: ChainId, row: tuple[bytes, Sequence[bytes]]) -> Record:
         message_id = row[0].decode()

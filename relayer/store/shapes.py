@@ -95,7 +95,8 @@ class SaveResult:
     woken: frozenset[ChainId] = frozenset()
     """Lanes that have something new to do."""
     unreadable: tuple[str, ...] = ()
-    """Keys that hold something else than a message record, with the cause; left alone."""
+    """Keys that held something else than a message record, with the cause. Where the fact was the
+    message itself, it was set aside and the record made anew; else it is left alone."""
 
     @property
     def changed(self) -> bool:

@@ -11,10 +11,20 @@ from relayer.adapter import Wait
 from relayer.message import Address, BlockNumber, Gas, Gate, Reason, RootSeen, Timestamp, Wei
 from relayer.settings import RedisSettings
 from relayer.store import Attempt, Charge, CostTotal, Intent, IntentCall, Settlement, Store
-from relayer.store.keys import CHAIN_KEYS, META_KEYS, spec_of
+from relayer.store.keys import CHAIN_KEYS, META_KEYS, base, spec_of
 from relayer.store.wire import load_script
 from tests.redis.conftest import Leases
-from tests.redis.sample_facts import BRIDGE, at, cursor, delivery, hash_of, id_of, message, tx_of
+from tests.redis.sample_facts import (
+    BRIDGE,
+    TEN,
+    at,
+    cursor,
+    delivery,
+    hash_of,
+    id_of,
+    message,
+    tx_of,
+)
 from tests.redis.servers import Server
 from tests.redis.test_trees import TREE, leaf, nodes_between
 
@@ -64,6 +74,8 @@ async def lived(store: Store, leases: Leases) -> Store:
         Reason.NEW, "mined", costs={route: cost}, incomes={route: Wei(7)}, charge=charge
     )
     await store.settle(lane, signer, 2, mined)
+    await store.command("SET", f"{base(store._prefix, TEN)}message:{id_of(4)}", "junk")
+    await store.save_facts(again, [message(4, block=60)])
     await store.claim_due(lane, store.now(), 10, 60)
     return store
 

@@ -10,7 +10,9 @@ end
 
 local function wanted(place)
   if after_score and not is_newer({after_score, after_id}, place) then return false end
-  return ARGS.reason == '' or load(place[2]).reason == ARGS.reason
+  if ARGS.reason == '' then return true end
+  local rec = try_load(place[2], {})
+  return rec and rec.reason == ARGS.reason
 end
 
 -- Looks through one index; returns the place where it stopped, nil when it saw the end.
@@ -51,7 +53,7 @@ for _, place in ipairs(found) do
 end
 local rows = {}
 for _, place in ipairs(out) do
-  local rec = load(place[2])
-  if rec.message then rows[#rows + 1] = {place[1], place[2], call('HGETALL', 'message:' .. place[2])} end
+  local rec = try_load(place[2], {})
+  if rec and rec.message then rows[#rows + 1] = {place[1], place[2], call('HGETALL', 'message:' .. place[2])} end
 end
 return {bound and (bound[1] .. ' ' .. bound[2]) or '', rows}

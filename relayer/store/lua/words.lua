@@ -179,6 +179,19 @@ local function count(rec, by)
   if call('HINCRBY', 'counts', field, by) <= 0 then call('HDEL', 'counts', field) end
 end
 
+-- Takes a message out of the counts of which only the status is known.
+local function uncount(status, route)
+  local most, field = 0, nil
+  local flat = call('HGETALL', 'counts')
+  for i = 1, #flat, 2 do
+    local is_alike = string.sub(flat[i], 1, #status + 1) == status .. ' '
+      and string.sub(flat[i], -#route - 1) == ' ' .. route
+    local number = tonumber(flat[i + 1]) or 0
+    if is_alike and number > most then most, field = number, flat[i] end
+  end
+  if field and call('HINCRBY', 'counts', field, -1) <= 0 then call('HDEL', 'counts', field) end
+end
+
 local function leave_gate(rec)
   if not rec.gate then return end
   call('ZREM', 'gate:' .. rec.gate, rec.id)
