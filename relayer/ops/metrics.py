@@ -226,6 +226,9 @@ class Metrics:
         self._mismatches = self._counter(
             "audit_root_mismatches", "Audits that found another root.", "tree"
         )
+        self._replaced = self._counter(
+            "leaves_replaced", "Times a leaf was read with another value than before.", "tree"
+        )
         self._store = self._gauge("store_up", "1 while Redis answers.")
         self._store_seconds = Histogram(
             "relayer_store_seconds",
@@ -286,6 +289,7 @@ class Metrics:
         self._tree.labels(tree)
         self._gaps.labels(tree)
         self._mismatches.labels(tree)
+        self._replaced.labels(tree)
 
     # --- is it active? -----------------------------------------------------------------------
 
@@ -402,6 +406,10 @@ class Metrics:
     def audit_mismatch(self, tree: str) -> None:
         """The auditor computed another root than the chain's own."""
         self._mismatches.labels(tree).inc()
+
+    def leaf_replaced(self, tree: str) -> None:
+        """A block read again holds another leaf than the tree did."""
+        self._replaced.labels(tree).inc()
 
     def store_answered(self, seconds: float, memory_bytes: int) -> None:
         """Redis said how it is, after so long."""

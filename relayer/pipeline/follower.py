@@ -14,7 +14,7 @@ import structlog
 
 from relayer.adapter import Adapter, Header, Log, LogSource
 from relayer.chains import ChainClient
-from relayer.errors import BadChainData, RangeTooWide
+from relayer.errors import BadChainData, IllegalTransition, RangeTooWide
 from relayer.message import (
     BlockHash,
     BlockNumber,
@@ -26,6 +26,7 @@ from relayer.message import (
     ProgressSeen,
     RootSeen,
     Timestamp,
+    TreeId,
 )
 from relayer.ops.metrics import Metrics
 from relayer.ops.traces import Traces
@@ -135,7 +136,7 @@ class Follower:
         leaves = [fact for fact in facts if isinstance(fact, LeafAdded)]
         others = [fact for fact in facts if not isinstance(fact, LeafAdded)]
         if leaves:
-            await self._forest.grow(self._lease, leaves)
+            await self._grow(leaves)
         saved = await self._store.save_facts(self._lease, others)
         await self._observe(saved)
         if saved.changed:
@@ -143,6 +144,31 @@ class Follower:
         if facts:
             self._on_facts(facts)
         return Ingested(header, len(saved.new_messages))
+
+    async def _grow(self, leaves: Sequence[LeafAdded]) -> None:
+        """Grow the trees; one that fails or changes stops neither the others nor other facts."""
+        grown = await self._forest.grow(self._lease, leaves)
+        for tree, error in grown.failed.items():
+            self._log.error("tree_failed", tree=tree, kind=error.label, error=str(error)[:300])
+            self._metrics.agent_failed(self.name, error.label)
+        for leaf in grown.replaced:
+            self._log.error("leaf_replaced", tree=leaf.tree, index=leaf.index, block=leaf.at.block)
+            self._metrics.leaf_replaced(leaf.tree)
+            await self.reread_from(leaf.at.block)
+
+    async def reread_from(self, block: BlockNumber) -> None:
+        """Have all blocks from this one to the cursor read again."""
+        cursor = await self._store.cursor(self._lease.chain)
+        if cursor is None:
+            return
+        try:
+            await self._rereading.ask(block, cursor)
+        except IllegalTransition as error:  # the auditor finds what the tree lacks all the same
+            self._log.warning("not_read_again", first=block, error=str(error))
+
+    async def cut(self, tree: TreeId) -> None:
+        """Forget a tree's leaves; the blocks that hold them must be read again."""
+        await self._store.truncate_tree(self._lease, tree, 0)
 
     async def _observe(self, saved: SaveResult) -> None:
         for delivery in saved.new_deliveries:

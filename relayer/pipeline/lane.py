@@ -95,6 +95,7 @@ async def run_follower(
         follower=follower,
         sweep=sweep,
         metrics=engine.metrics,
+        now=engine.now,
     )
     async with asyncio.TaskGroup() as group:
         start = partial(run_agent, on_failure=engine.metrics.agent_failed)

@@ -60,7 +60,7 @@ class Rereading:
         if not fresh:
             return
         missed = {name: start for name, start in fresh.items() if not _is_older(before, name)}
-        if missed and await self._ask(first := BlockNumber(min(missed.values())), cursor):
+        if missed and await self.ask(first := BlockNumber(min(missed.values())), cursor):
             self._log.warning("bridge_added", reads_again_from=first, to=cursor.block)
         await self._store.note_followed(self._lease, fresh)
 
@@ -71,7 +71,7 @@ class Rereading:
         try:
             for lost in await self._store.lost_batches(self._lease):
                 first = self.start if lost.first is None else lost.first
-                if await self._ask(first, cursor):
+                if await self.ask(first, cursor):
                     self._metrics.records_lost(self._name)
                     self._log.error(
                         "records_lost", destination=lost.destination,
@@ -126,7 +126,7 @@ class Rereading:
         )  # fmt: skip
         await self._store.note_rescan_failed(self._lease, rescan, str(error))
 
-    async def _ask(self, first: BlockNumber, cursor: Cursor) -> bool:
+    async def ask(self, first: BlockNumber, cursor: Cursor) -> bool:
         """Ask for a range below the cursor; False when there is nothing below it to read."""
         if not cursor.hash or first > cursor.block:
             return False

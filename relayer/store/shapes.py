@@ -120,7 +120,7 @@ class RollbackResult:
 
 @dataclass(frozen=True, slots=True)
 class TreeState:
-    """How much of a tree is stored; `epoch` grows with every truncation."""
+    """How much of a tree is stored; `epoch` grows with every truncation, also over a lost store."""
 
     size: int
     epoch: int

@@ -15,7 +15,6 @@ from typing import Any
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from relayer.errors import (
-    BadChainData,
     IllegalTransition,
     LeaseLost,
     RelayerError,
@@ -36,13 +35,12 @@ REFUSALS: Mapping[str, type[RelayerError]] = {
     "LEASELOST": LeaseLost,
     "ILLEGAL": IllegalTransition,
     "UNKNOWN": UnknownRecord,
-    "BADLEAF": BadChainData,
     "TOODEEP": ReorgTooDeep,
     "UNREADABLE": SchemaMismatch,
     "GARBAGE": UnknownRecord,
 }
 """First word of an error our scripts raise -> what it is here. UNREADABLE: a key that the chain's
-loop cannot do without; GARBAGE: one message's key."""
+loop cannot do without; GARBAGE: one message's or one tree's key."""
 
 
 class UndoPending(Transient):

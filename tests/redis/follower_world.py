@@ -196,5 +196,6 @@ def _world(
         follower=follower,
         sweep=sweep,
         metrics=metrics,
+        now=now,
     )
     return FollowerWorld(node, bridge, store, forest, metrics, follower, sweep, auditor, lines)

@@ -94,6 +94,7 @@ async def audit(
                 chain=chain, store=store, follower=follower, metrics=metrics, now=store.now
             ),
             metrics=metrics,
+            now=store.now,
         )
         with structlog.testing.capture_logs() as lines:
             assert await auditor.tick() is False
