@@ -55,9 +55,15 @@ class Facts(Batches):
 
     async def remembered(self, chain: ChainId) -> list[Cursor]:
         """Scanned blocks with their hashes, newest first, at most 512."""
-        members = await self.command("ZREVRANGE", base(self._prefix, chain) + "scanned", 0, -1)
-        pairs = (member.decode().split(" ") for member in members)
-        return [Cursor(BlockNumber(int(block)), BlockHash(digest)) for block, digest in pairs]
+        key = base(self._prefix, chain) + "scanned"
+        found: list[Cursor] = []
+        for member in await self.command("ZREVRANGE", key, 0, -1):
+            match = re.fullmatch(rb"(\d+) (0x[0-9a-f]{64})", member)
+            if match is None:
+                self.tell_garbage(key, member, "remove it with ZREM")
+            else:
+                found.append(Cursor(BlockNumber(int(match[1])), BlockHash(match[2].decode())))
+        return found
 
     async def advance(self, lease: Lease, to: Cursor) -> None:
         """Move the cursor up; only after all facts and leaves at or below `to` are stored.

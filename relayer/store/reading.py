@@ -168,14 +168,12 @@ class Reading(Wire):
         found: dict[StatusCount, int] = {}
         calls = [self.command("HGETALL", base(self._prefix, chain) + "counts") for chain in chains]
         for chain, answer in zip(chains, await each(calls), strict=True):
+            name = base(self._prefix, chain) + "counts"
             for field, number in _texts(answer):
-                status, reason, route = field.split(" ", 2)
-                try:
-                    key = StatusCount(Route.parse(route), Status(status), Reason(reason))
+                if (key := _count_key(field)) is not None and number.isdigit():
                     found[key] = int(number)
-                except ValueError as error:
-                    name = base(self._prefix, chain) + "counts"
-                    raise UnknownRecord(f"the key {name} holds {field!r} ({error})") from error
+                else:
+                    self.tell_garbage(name, f"{field}: {number}", "remove the field with HDEL")
         return found
 
     async def oldest_pending(self, chain: ChainId) -> Timestamp | None:
@@ -185,17 +183,26 @@ class Reading(Wire):
 
     async def cost_totals(self, chain: ChainId) -> dict[Route, CostTotal]:
         """What deliveries to `chain` have cost, by route."""
-        answer = await self.command("HGETALL", base(self._prefix, chain) + "cost")
+        key = base(self._prefix, chain) + "cost"
         totals: dict[Route, CostTotal] = {}
-        for route, text in _texts(answer):
-            wei, gas, txs = text.split(" ")
-            totals[Route.parse(route)] = CostTotal(Wei(int(wei)), Gas(int(gas)), int(txs))
+        for route, text in _texts(await self.command("HGETALL", key)):
+            try:
+                wei, gas, txs = (int(part) for part in text.split(" "))
+                totals[Route.parse(route)] = CostTotal(Wei(wei), Gas(gas), txs)
+            except ValueError:
+                self.tell_garbage(key, f"{route}: {text}", "remove the field with HDEL")
         return totals
 
     async def income_totals(self, chain: ChainId) -> dict[Route, Wei]:
         """What inboxes on `chain` have paid us, by route."""
-        answer = await self.command("HGETALL", base(self._prefix, chain) + "income")
-        return {Route.parse(route): Wei(int(text)) for route, text in _texts(answer)}
+        key = base(self._prefix, chain) + "income"
+        totals: dict[Route, Wei] = {}
+        for route, text in _texts(await self.command("HGETALL", key)):
+            try:
+                totals[Route.parse(route)] = Wei(int(text))
+            except ValueError:
+                self.tell_garbage(key, f"{route}: {text}", "remove the field with HDEL")
+        return totals
 
     async def ping(self) -> None:
         """Return when every primary answers; `StoreUnavailable` otherwise."""
@@ -208,6 +215,14 @@ class Reading(Wire):
             sum(int(node.get("used_memory", 0)) for node in nodes),
             sum(int(node.get("maxmemory", 0)) for node in nodes),
         )
+
+
+def _count_key(field: str) -> StatusCount | None:
+    try:
+        status, reason, route = field.split(" ", 2)
+        return StatusCount(Route.parse(route), Status(status), Reason(reason))
+    except ValueError:
+        return None
 
 
 def _texts(answer: Any) -> builtins.list[tuple[str, str]]:

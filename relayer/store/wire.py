@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+import structlog
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from relayer.errors import (
@@ -28,8 +29,13 @@ from relayer.message import TRANSITIONS, ChainId, Timestamp
 from relayer.store.connect import Client
 from relayer.store.keys import META, base
 
+log = structlog.get_logger("relayer")
+
 CONCURRENT_CALLS = 32
 """Calls in flight per process; a script never runs beside another on the same server anyway."""
+
+MOST_TOLD = 1000
+"""Pieces of garbage that are told of, each once."""
 
 REFUSALS: Mapping[str, type[RelayerError]] = {
     "LEASELOST": LeaseLost,
@@ -118,6 +124,7 @@ class Wire:
         self._turns: dict[ChainId, asyncio.Lock] = {}
         self._configured: frozenset[ChainId] = frozenset()
         self._known_chains: set[ChainId] = set()
+        self._told: set[str] = set()
         self.round_trips = 0
         """Calls made so far, for budgets and metrics."""
 
@@ -172,10 +179,24 @@ class Wire:
 
     async def chains(self) -> list[ChainId]:
         """Every chain that is configured or has keys in this store, in order."""
-        members = await self.command("SMEMBERS", base(self._prefix, META) + "chains")
-        stored = {ChainId(int(member)) for member in members}
+        key = base(self._prefix, META) + "chains"
+        stored: set[ChainId] = set()
+        for member in await self.command("SMEMBERS", key):
+            if re.fullmatch(rb"\d{1,20}", member):
+                stored.add(ChainId(int(member)))
+            else:
+                self.tell_garbage(key, member, "remove it with SREM; the other chains go on")
         self._known_chains |= stored
         return sorted(stored | self._configured)
+
+    def tell_garbage(self, key: str, found: object, way_out: str) -> None:
+        """Log once what a key holds that is not ours, and what to do; it is passed over."""
+        text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+        name = f"{key} {text[:100]}"
+        if name in self._told or len(self._told) >= MOST_TOLD:
+            return
+        self._told.add(name)
+        log.error("stored_garbage", key=key, holds=text[:100], way_out=way_out)
 
     async def _register(self, chains: set[ChainId]) -> None:
         """Remember chains before their first key is written, so that readers find them."""
