@@ -16,7 +16,6 @@ from relayer.adapter import Adapter, Header, Log, LogSource
 from relayer.chains import ChainClient
 from relayer.errors import BadChainData, IllegalTransition, RangeTooWide
 from relayer.message import (
-    BlockHash,
     BlockNumber,
     ChainId,
     Fact,
@@ -33,6 +32,7 @@ from relayer.ops.traces import Traces
 from relayer.pipeline.forest import Forest
 from relayer.pipeline.log_range import LogRange
 from relayer.pipeline.rereading import Rereading
+from relayer.pipeline.standing import Standing
 from relayer.store import Cursor, Lease, SaveResult, Store
 
 
@@ -81,6 +81,7 @@ class Follower:
             blocks=self._range,
             now=now,
         )
+        self._standing = Standing(chain=chain, store=store, lease=lease, metrics=metrics, now=now)
         self._adopted = False
         self._settled = False
         self._log = structlog.get_logger("relayer").bind(agent=self.name, chain=chain.name)
@@ -94,7 +95,7 @@ class Follower:
         there is more of either.
         """
         head, final = await self._chain.tip()
-        cursor = await self._standing(final)
+        cursor = await self._standing.look(final, self._rereading.start)
         if not self._adopted:
             await self._rereading.adopt(cursor)
             self._adopted = True
@@ -110,7 +111,7 @@ class Follower:
             self._range.accepted()
             await self._store.advance(self._lease, Cursor(last, read.last.hash))
         self._settled = True
-        self._metrics.chain(self._chain.name, head.number, final.number, last)
+        self._metrics.chain(self._chain.name, head.number, final.number, max(last, cursor.block))
         more = await self.rescan(final.number)
         return more or last < final.number
 
@@ -121,7 +122,7 @@ class Follower:
     @property
     def start(self) -> BlockNumber:
         """The first block that any bridge wants of the chain."""
-        return self._rereading.start
+        return self._rereading.start or BlockNumber(0)
 
     async def ingest(self, first: BlockNumber, last: BlockNumber) -> Ingested:
         """Read, decode and store the facts of an inclusive range of final blocks (idempotent)."""
@@ -196,40 +197,6 @@ class Follower:
                 self._metrics.undecodable(self._chain.name, adapter.name)
                 self._log.error("logs_undecodable", bridge=adapter.name, tx=tx, error=str(error))
         return facts
-
-    async def _standing(self, final: Header) -> Cursor:
-        """Where we stand, after undoing blocks that the chain no longer has."""
-        cursor = await self._store.cursor(self._lease.chain)
-        if cursor is None:
-            return self._before_start(final)
-        if not cursor.hash or cursor.block > final.number:
-            return cursor
-        if await self._is_canonical(cursor, final):
-            return cursor
-        ancestor = await self._common_ancestor(final)
-        await self._store.rollback(self._lease, ancestor)
-        self._log.error("reorg_below_finality", replaced=cursor.block, back_to=ancestor.block)
-        self._metrics.reorg(self._chain.name)
-        return ancestor
-
-    async def _is_canonical(self, cursor: Cursor, final: Header) -> bool:
-        if cursor.block == final.number:
-            return cursor.hash == final.hash
-        return cursor.hash == (await self._chain.header(cursor.block)).hash
-
-    async def _common_ancestor(self, final: Header) -> Cursor:
-        """The newest remembered block that is still the chain's, else the block before all.
-
-        Raises `ReorgTooDeep` (from the store) when facts were made in blocks forgotten since.
-        """
-        for past in await self._store.remembered(self._lease.chain):
-            if past.block <= final.number and await self._is_canonical(past, final):
-                return past
-        return self._before_start(final)
-
-    def _before_start(self, final: Header) -> Cursor:
-        start = min((source.start_block for _, source in self._sources), default=final.number)
-        return Cursor(BlockNumber(max(0, start) - 1), BlockHash(""))
 
 
 def sources_on(chain: ChainId, adapters: Iterable[Adapter]) -> list[tuple[Adapter, LogSource]]:

@@ -70,7 +70,7 @@ class Rereading:
             return
         try:
             for lost in await self._store.lost_batches(self._lease):
-                first = self.start if lost.first is None else lost.first
+                first = lost.first or self.start or BlockNumber(0)
                 if await self.ask(first, cursor):
                     self._metrics.records_lost(self._name)
                     self._log.error(
@@ -134,9 +134,9 @@ class Rereading:
         return True
 
     @property
-    def start(self) -> BlockNumber:
-        """The first block that anything here wants."""
-        return min(self._followed.values(), default=BlockNumber(0))
+    def start(self) -> BlockNumber | None:
+        """The first block that anything here wants; None when nothing does."""
+        return min(self._followed.values(), default=None)
 
 
 def _is_older(before: Mapping[str, BlockNumber], name: str) -> bool:

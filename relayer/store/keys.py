@@ -40,7 +40,7 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "origin chain -> highest follower token that wrote records here",
     ),
     # the follower of this chain
-    KeySpec("cursor", "hash", "for ever", "facts", "block, hash; floor; undo while rolling back"),
+    KeySpec("cursor", "hash", "for ever", "facts", "block, hash; floor; undo, over while undoing"),
     KeySpec(
         "followed",
         "hash",

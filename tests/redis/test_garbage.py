@@ -66,3 +66,19 @@ async def test_sums_and_blocks_that_are_none_are_passed_over(
         assert await store.remembered(ONE) == [cursor(50)]
     keys = [line["key"] for line in lines if line["event"] == "stored_garbage"]
     assert keys == [lane + "cost"] * 2 + [lane + "income"] * 2 + [home + "scanned"] * 2
+
+
+async def test_a_roll_back_passes_over_garbage(
+    store: Store, leases: Leases, settings: RedisSettings
+) -> None:
+    """The facts beside it are undone, and it does not come back."""
+    await store.advance(leases.follower, cursor(50))
+    await store.save_facts(leases.follower, [message(1, block=60)])
+    await store.advance(leases.follower, cursor(60))
+    key = base(settings.prefix, ONE) + "facts"
+    await store.command("ZADD", key, 55, "x", 56, b"\xff", 57, "M ten 0x1 0x2")
+    with structlog.testing.capture_logs() as lines:
+        undone = await store.rollback(leases.follower, cursor(50))
+    assert undone.orphaned == (id_of(1),)
+    assert len([line for line in lines if line["event"] == "stored_garbage"]) == 3
+    assert await store.command("ZCARD", key) == 0
