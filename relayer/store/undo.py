@@ -15,7 +15,7 @@ from relayer.store.wire import UndoPending, each
 
 T = TypeVar("T")
 UNDO_PAGE = 1000
-_FACT = re.compile(rb"[A-Z] \d{1,20} \S+ \S+( [\x20-\x7e]*)?")
+_FACT = re.compile(r"[A-Z] \d{1,20} \S+ 0x[0-9a-f]{64}( [^\x00-\x1f]*)?")
 """`<kind> <chain of the record> <id> <block hash> <rest>`; see `facts._index_item`."""
 
 
@@ -107,13 +107,13 @@ class Undo(Batches):
 
     async def _facts_in(self, chain: ChainId, members: Sequence[bytes]) -> list[str]:
         """The members that say what to undo; garbage among them is told of and removed."""
-        garbage = [member for member in members if not _FACT.fullmatch(member)]
+        garbage = [member for member in members if not _is_fact(member)]
         key = base(self._prefix, chain) + "facts"
         for member in garbage:
             self.tell_garbage(key, member, "it was removed")
         if garbage:
             await self.command("ZREM", key, *garbage)
-        return [member.decode() for member in members if _FACT.fullmatch(member)]
+        return [member.decode() for member in members if _is_fact(member)]
 
     async def _after_undo(self, lease: Lease, call: Callable[[], Awaitable[T]]) -> T:
         """Run a write; when an unfinished roll-back stands in its way, finish that first."""
@@ -132,6 +132,13 @@ class Undo(Batches):
             "token": str(lease.token),
             **args,
         }
+
+
+def _is_fact(member: bytes) -> bool:
+    try:
+        return _FACT.fullmatch(member.decode()) is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def message_ids(raw: Sequence[bytes]) -> tuple[MessageId, ...]:
