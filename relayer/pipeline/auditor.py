@@ -178,10 +178,9 @@ class Auditor:
             return
         attempts = self._attempts.get(truth.tree, Attempts()).another(self._now())
         self._attempts[truth.tree] = attempts
-        is_late = await self._store.has_loose_leaves(self._chain, truth.tree)
         self._log.error(
-            "leaves_not_found", tree=truth.tree, leaf=size, chain=truth.size, read_from=start,
-            why=f"start_block {start} is after leaf {size}, or an endpoint leaves logs out"
-            if is_late else "an endpoint leaves logs out, or an address is wrong",
+            "leaves_not_found", tree=truth.tree, leaf=size, chain=truth.size,
+            why=f"no block from start_block {start} to {truth.block} has leaf {size}:"
+            f" start_block {start} is after leaf {size}, or an endpoint leaves logs out",
             again_in_s=round(attempts.not_before - self._now()),
         )  # fmt: skip

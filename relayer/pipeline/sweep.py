@@ -44,9 +44,13 @@ class Sweep:
         self._log = structlog.get_logger("relayer").bind(agent=f"sweep:{chain.name}")
 
     async def turn(self) -> None:
-        """Read the next range; a new round begins where the cursor stands."""
+        """Read the next range; a new round begins where the cursor stands.
+
+        Not while other blocks are being read again: what they bring was not lost.
+        """
         cursor = await self._store.cursor(self._chain.chain_id)
-        if cursor is None or not cursor.hash:
+        asked = await self._store.rescans(self._chain.chain_id)
+        if cursor is None or not cursor.hash or any(not one.failure for one in asked):
             return
         last = BlockNumber(min(cursor.block, cursor.block if self._next is None else self._next))
         first = BlockNumber(max(self._follower.start, last - self._range.size + 1))

@@ -131,10 +131,6 @@ class Trees(Facts):
         )
         return None if replaced is None else int(replaced)
 
-    async def has_loose_leaves(self, chain: ChainId, tree: TreeId) -> bool:
-        """Whether leaves wait for others before them."""
-        return bool(await self.command("EXISTS", f"{base(self._prefix, chain)}leaves:{tree}"))
-
     async def loose_leaves(
         self, chain: ChainId, tree: TreeId, first: int, count: int
     ) -> dict[int, bytes]:

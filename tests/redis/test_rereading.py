@@ -127,6 +127,22 @@ async def test_a_single_lost_record_comes_back_with_the_sweep(
         assert len(world.told("records_restored")) == 2
 
 
+async def test_the_sweep_waits_for_what_is_read_again(
+    node: Node, store: Store, lease: Lease, clock: Clock
+) -> None:
+    """What a new route or a backfill brings was not lost; one that fails is not waited for."""
+    async with following(node, store=store, lease=lease, clock=clock) as world:
+        await world.settle()
+        await lose_record(store, 1)
+        await store.ask_rescan(SEVEN, BlockNumber(5), BlockNumber(9))
+        await world.sweep.turn()
+        assert await world.knows(1) == [False]
+        (asked,) = await store.rescans(SEVEN)
+        await store.note_rescan_failed(lease, asked, "no endpoint answers")
+        await world.sweep.turn()
+        assert await world.knows(1) == [True]
+
+
 async def test_the_sweep_leaves_alone_what_may_be_forgotten(
     node: Node, store: Store, lease: Lease, clock: Clock
 ) -> None:

@@ -126,7 +126,6 @@ async def test_a_leaf_that_changes_replaces_the_one_before(store: Store, leases:
         assert await store.tree_size(ONE, TREE) == min(index, 3)
         loose = await store.loose_leaves(ONE, TREE, index, 9)
         assert loose[index] == leaf(index, "x")
-        assert await store.has_loose_leaves(ONE, TREE)
 
 
 async def test_a_leaf_that_is_no_word_is_refused(store: Store, leases: Leases) -> None:
