@@ -204,6 +204,9 @@ class LogSource:
     addresses: tuple[Address, ...]
     topics: tuple[bytes, ...]
     start_block: BlockNumber
+    reading: str = ""
+    """Settings that decide what the logs mean, as one line: when it changes, they are read again.
+    Routes, addresses and topics need not be in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -441,7 +441,7 @@ async def backfill(
     settings: Settings,
     chain_name: str,
     blocks: tuple[BlockNumber, BlockNumber] | TxHash,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int, str], None],
 ) -> tuple[BlockNumber, BlockNumber]:
     """Have a range of blocks, or the block of a transaction, read again through the live code path.
 

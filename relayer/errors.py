@@ -17,6 +17,7 @@ RelayerError
 │   ├── BadChainData       a log, header or view does not have the promised shape
 │   ├── IllegalTransition  the store refused a change of state
 │   └── UnknownRecord      no such message, route or key
+│       └── UnreadableRecord   something else is stored there
 └── Fatal              misconfigured or unsafe: the process, or the chain's loop, must not go on
     ├── ConfigInvalid
     ├── ChainMismatch
@@ -153,6 +154,12 @@ class UnknownRecord(Permanent):
     """Nothing is stored under that name."""
 
     label = "unknown_record"
+
+
+class UnreadableRecord(UnknownRecord):
+    """What is stored under that name is something else; the message names the key."""
+
+    label = "unreadable_record"
 
 
 class Fatal(RelayerError):

@@ -13,6 +13,7 @@ from relayer.errors import ConfigInvalid, IllegalTransition, UnknownRecord
 from relayer.message import BlockNumber, TxHash
 from relayer.ops.views import printable
 from relayer.parts import Parts
+from relayer.pipeline.follower import Follower
 from relayer.pipeline.lane import make_follower
 from relayer.store import Lease, Rescan, Role
 
@@ -52,7 +53,7 @@ async def block_of(chain: ChainClient, tx: TxHash) -> BlockNumber:
 
 
 async def see_through(
-    parts: Parts, chain: ChainClient, asked: Rescan, progress: Callable[[int, int], None]
+    parts: Parts, chain: ChainClient, asked: Rescan, progress: Callable[[int, int, str], None]
 ) -> None:
     """Watch a range being read again; do it ourselves whenever nobody follows the chain.
 
@@ -60,21 +61,22 @@ async def see_through(
     """
     owner = f"backfill:{socket.gethostname()}:{os.getpid()}"
     lease: Lease | None = None
+    follower: Follower | None = None
     total = asked.last - asked.first + 1
     try:
         while True:
             found = await parts.store.rescans(chain.chain_id)
             left = next((one for one in found if one.name == asked.name), None)
-            progress(total if left is None else left.at - asked.first, total)
             if left is None:
+                progress(total, total, "")
                 return
+            progress(left.at - asked.first, total, left.failure)
             await _require_unpaused(parts, chain)
             if lease is None or not await parts.store.renew(lease):
                 lease = await parts.store.acquire(chain.chain_id, Role.FOLLOWER, owner)
-            if lease is None:
+                follower = None if lease is None else make_follower(parts.engine, chain, lease)
+            if follower is None or not await follower.rescan(asked.last):
                 await asyncio.sleep(WATCH_EVERY_S)
-            else:
-                await make_follower(parts.engine, chain, lease).rescan(asked.last)
     finally:
         if lease is not None:
             await parts.store.release_lease(lease)

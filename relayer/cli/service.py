@@ -12,8 +12,8 @@ from relayer.cli.acting import written_down
 from relayer.cli.invocation import Invocation, common, with_invocation
 from relayer.cli.messages import opened_store
 from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH, WholeNumber
-from relayer.errors import ConfigInvalid
-from relayer.message import BlockNumber, MessageId, TxHash
+from relayer.errors import ConfigInvalid, UnknownRecord
+from relayer.message import BlockNumber, ChainId, MessageId, TxHash
 from relayer.ops.views import printable
 from relayer.self_relay import step_view
 from relayer.settings import Settings, load_settings
@@ -79,23 +79,40 @@ def demo(asked: Invocation, messages: int | None, protocols: str, kills: int, ke
 @click.option("--from", "first", type=CHAIN_BLOCK, help="First block.")
 @click.option("--to", "last", type=CHAIN_BLOCK, help="Last block, included.")
 @click.option("--tx", type=TX_HASH, help="Read the block of this transaction instead.")
+@click.option("--cancel", is_flag=True, help="Take a range back that was asked for before.")
 @common
 @with_invocation
 def backfill(
-    asked: Invocation, chain: str, first: int | None, last: int | None, tx: TxHash | None
+    asked: Invocation,
+    chain: str,
+    first: int | None,
+    last: int | None,
+    tx: TxHash | None,
+    cancel: bool,
 ) -> None:
     """Read blocks of a chain again; what is stored already stays as it is."""
     _one_range(first, last, tx)
+    if cancel and tx is not None:
+        raise click.UsageError("--cancel takes back a range: give its --from and --to")
     settings = asked.settings()
     _known_chain(settings, chain)
     from relayer import app
 
-    blocks = tx or (BlockNumber(int(first or 0)), BlockNumber(int(last or 0)))
+    asked_for = BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
+    if cancel:
+        _cancel(asked, settings, chain=chain, first=asked_for[0], last=asked_for[1])
+        return
+    blocks = tx or asked_for
     with asked.progress() as bar:
         task = bar.add_task(f"blocks of {chain}", total=None)
+        told = ""
 
-        def progress(done: int, total: int) -> None:
+        def progress(done: int, total: int, failure: str) -> None:
+            nonlocal told
             bar.update(task, completed=done, total=total)
+            if failure and failure != told:
+                click.echo(f"not read yet, tried again: {printable(failure)}", err=True)
+            told = failure
 
         async def work() -> tuple[BlockNumber, BlockNumber]:
             async with opened_store(settings) as store:
@@ -112,6 +129,21 @@ def backfill(
     asked.show(
         {"chain": chain, "first": start, "last": end, "blocks": read},
         f"{chain}: blocks {start} to {end} read again ({read} blocks).",
+    )
+
+
+def _cancel(
+    asked: Invocation, settings: Settings, *, chain: str, first: BlockNumber, last: BlockNumber
+) -> None:
+    async def take_back() -> bool:
+        async with opened_store(settings) as store:
+            return await store.cancel_rescan(ChainId(settings.chains[chain].id), first, last)
+
+    if not asked.run(take_back()):
+        raise UnknownRecord(f"{chain} has no open range {first} to {last}; it may be read by now")
+    asked.show(
+        {"chain": chain, "first": first, "last": last, "cancelled": True},
+        f"{chain}: blocks {first} to {last} are not read again.",
     )
 
 

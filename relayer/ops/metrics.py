@@ -184,6 +184,9 @@ class Metrics:
             "reorgs", "Blocks replaced after the finality rule had accepted them.", "chain"
         )
         self._paused = self._gauge("paused", "1 for what operators have paused.", "kind", "what")
+        self._lost = self._counter(
+            "records_lost", "Times records were missing and were read from the chain anew.", "chain"
+        )
         self._crashes = self._counter("agent_failures", "Failed ticks of agents.", "agent", "kind")
 
     def _what_does_it_cost(self) -> None:
@@ -245,6 +248,9 @@ class Metrics:
         self._mismatches = self._counter(
             "audit_root_mismatches", "Audits that found another root.", "tree"
         )
+        self._replaced = self._counter(
+            "leaves_replaced", "Times a leaf was read with another value than before.", "tree"
+        )
         self._store = self._gauge("store_up", "1 while Redis answers.")
         self._store_seconds = Histogram(
             "relayer_store_seconds",
@@ -281,6 +287,7 @@ class Metrics:
         for gauge in (self._head, self._final, self._cursor, self._lag, self._polled, self._oldest):
             gauge.labels(chain)
         self._reorgs.labels(chain)
+        self._lost.labels(chain)
         for role in LEASE_ROLES:
             self._lease.labels(chain, role)
         for outcome in TX_OUTCOMES:
@@ -321,6 +328,7 @@ class Metrics:
         self._tree.labels(tree)
         self._gaps.labels(tree)
         self._mismatches.labels(tree)
+        self._replaced.labels(tree)
 
     def forget(self, **labels: str) -> None:
         """Remove every series that has all these labels: what it told of is no more."""
@@ -389,6 +397,10 @@ class Metrics:
         for kind, what in things:
             self._paused.labels(kind, what).set(1)
 
+    def records_lost(self, chain: str) -> None:
+        """Records of messages from a chain were not in Redis any more and are read again."""
+        self._lost.labels(chain).inc()
+
     def agent_failed(self, agent: str, kind: str) -> None:
         """An agent's tick failed; `kind` is an error label or `crash`."""
         self._crashes.labels(agent, kind).inc()
@@ -453,6 +465,10 @@ class Metrics:
     def audit_mismatch(self, tree: str) -> None:
         """The auditor computed another root than the chain's own."""
         self._mismatches.labels(tree).inc()
+
+    def leaf_replaced(self, tree: str) -> None:
+        """A block read again holds another leaf than the tree did."""
+        self._replaced.labels(tree).inc()
 
     def store_answered(self, seconds: float, memory_bytes: int) -> None:
         """Redis said how it is, after so long."""

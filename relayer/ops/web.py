@@ -15,12 +15,17 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from relayer.errors import ConfigInvalid, Transient
+from relayer.errors import ConfigInvalid, SchemaMismatch, Transient, UnreadableRecord
 from relayer.ops.views import printable
 
 ANSWER_WITHIN_S = 5.0
 IDLE_S = 30.0
 STOP_WITHIN_S = 2.0
+
+UNREADABLE = (
+    "what is stored cannot be read; a message's record is made anew when its block is read again,"
+    " within hours or by `relayer backfill`; the log names the key"
+)
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -118,6 +123,9 @@ def bounded(
             raise Refused(504, "the answer took too long; try again", retry_after_s=1) from None
         except Transient as error:
             raise Refused(503, f"not available now: {error.label}", retry_after_s=1) from None
+        except (UnreadableRecord, SchemaMismatch) as error:
+            structlog.get_logger("relayer").error("stored_unreadable", error=str(error)[:500])
+            raise Refused(503, UNREADABLE, retry_after_s=60) from None
         finally:
             free += 1
 

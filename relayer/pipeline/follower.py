@@ -8,14 +8,14 @@ still the chain's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from relayer.adapter import Adapter, Header, Log, LogSource
 from relayer.chains import ChainClient
-from relayer.errors import BadChainData, RangeTooWide
+from relayer.errors import BadChainData, IllegalTransition, RangeTooWide
 from relayer.message import (
-    BlockHash,
     BlockNumber,
     ChainId,
     Fact,
@@ -25,33 +25,24 @@ from relayer.message import (
     ProgressSeen,
     RootSeen,
     Timestamp,
+    TreeId,
 )
 from relayer.ops.metrics import Metrics
 from relayer.ops.traces import Traces
 from relayer.pipeline.forest import Forest
+from relayer.pipeline.log_range import LogRange
+from relayer.pipeline.rereading import Rereading
+from relayer.pipeline.standing import Standing
 from relayer.store import Cursor, Lease, SaveResult, Store
 
-GROW_AFTER = 8
-"""Successful full ranges before the range is doubled again after a refusal."""
 
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What reading a range came to."""
 
-class LogRange:
-    """Blocks per `eth_getLogs`: halves when a provider refuses, grows back slowly."""
-
-    def __init__(self, largest: int) -> None:
-        self._largest = largest
-        self._good = 0
-        self.size = largest
-
-    def refused(self) -> None:
-        self.size = max(1, self.size // 2)
-        self._good = 0
-
-    def accepted(self) -> None:
-        self._good += 1
-        if self._good >= GROW_AFTER and self.size < self._largest:
-            self.size = min(self._largest, self.size * 2)
-            self._good = 0
+    last: Header
+    new_messages: int
+    """Messages that had no record yet."""
 
 
 class Follower:
@@ -80,7 +71,19 @@ class Follower:
         self._now = now
         self._traces = traces
         self._range = LogRange(chain.settings.max_log_range)
+        self._rereading = Rereading(
+            name=chain.name,
+            store=store,
+            lease=lease,
+            metrics=metrics,
+            followed=followed_names(chain.chain_id, self._sources),
+            ingest=self.ingest,
+            blocks=self._range,
+            now=now,
+        )
+        self._standing = Standing(chain=chain, store=store, lease=lease, metrics=metrics, now=now)
         self._adopted = False
+        self._settled = False
         self._log = structlog.get_logger("relayer").bind(agent=self.name, chain=chain.name)
 
     @property
@@ -92,60 +95,36 @@ class Follower:
         there is more of either.
         """
         head, final = await self._chain.tip()
-        cursor = await self._standing(final)
+        cursor = await self._standing.look(final, self._rereading.start)
         if not self._adopted:
-            await self._adopt(cursor)
+            await self._rereading.adopt(cursor)
             self._adopted = True
+        await self._rereading.look_for_losses(cursor, at_once=not self._settled)
+        self._settled = False
         last = BlockNumber(min(final.number, cursor.block + self._range.size))
         if last > cursor.block:
             try:
-                header = await self.ingest(BlockNumber(cursor.block + 1), last)
+                read = await self.ingest(BlockNumber(cursor.block + 1), last)
             except RangeTooWide:
                 self._range.refused()
                 return True
             self._range.accepted()
-            await self._store.advance(self._lease, Cursor(last, header.hash))
-        self._metrics.chain(self._chain.name, head.number, final.number, last)
+            await self._store.advance(self._lease, Cursor(last, read.last.hash))
+        self._settled = True
+        self._metrics.chain(self._chain.name, head.number, final.number, max(last, cursor.block))
         more = await self.rescan(final.number)
         return more or last < final.number
 
     async def rescan(self, final: BlockNumber) -> bool:
-        """Read one part of the lowest range asked for, up to `final`; True when there was one."""
-        due = [one for one in await self._store.rescans(self._lease.chain) if one.at <= final]
-        if not due:
-            return False
-        rescan = due[0]
-        last = BlockNumber(min(rescan.last, final, rescan.at + self._range.size - 1))
-        try:
-            await self.ingest(rescan.at, last)
-        except RangeTooWide:
-            self._range.refused()
-            return True
-        await self._store.note_rescanned(self._lease, rescan, last)
-        self._log.info("blocks_read_again", first=rescan.at, last=last, of=rescan.name)
-        return True
+        """Read one part of a range asked for, up to `final`; True when there was one."""
+        return await self._rereading.read_next(final)
 
-    async def _adopt(self, cursor: Cursor) -> None:
-        """Have the blocks read that a bridge new here wants and that were passed without it."""
-        wanted: dict[str, BlockNumber] = {}
-        for _, source in self._sources:
-            for name in source_names(source):
-                wanted[name] = min(source.start_block, wanted.get(name, source.start_block))
-        followed = await self._store.followed(self._lease.chain)
-        missed = {
-            name: start
-            for name, start in wanted.items()
-            if name not in followed or start < followed[name]
-        }
-        if not missed:
-            return
-        first = BlockNumber(min(missed.values()))
-        if cursor.hash and first <= cursor.block:
-            await self._store.ask_rescan(self._lease.chain, first, cursor.block)
-            self._log.warning("bridge_added", reads_again_from=first, to=cursor.block)
-        await self._store.note_followed(self._lease, missed)
+    @property
+    def start(self) -> BlockNumber:
+        """The first block that any bridge wants of the chain."""
+        return self._rereading.start or BlockNumber(0)
 
-    async def ingest(self, first: BlockNumber, last: BlockNumber) -> Header:
+    async def ingest(self, first: BlockNumber, last: BlockNumber) -> Ingested:
         """Read, decode and store the facts of an inclusive range of final blocks (idempotent)."""
         addresses = sorted({a for _, source in self._sources for a in source.addresses})
         topics = sorted({t for _, source in self._sources for t in source.topics})
@@ -158,14 +137,39 @@ class Follower:
         leaves = [fact for fact in facts if isinstance(fact, LeafAdded)]
         others = [fact for fact in facts if not isinstance(fact, LeafAdded)]
         if leaves:
-            await self._forest.grow(self._lease, leaves)
-        if others:
-            saved = await self._store.save_facts(self._lease, others)
-            await self._observe(saved)
+            await self._grow(leaves)
+        saved = await self._store.save_facts(self._lease, others)
+        await self._observe(saved)
+        if saved.changed:
             self._log.info("facts_stored", first=first, last=last, facts=len(facts))
         if facts:
             self._on_facts(facts)
-        return header
+        return Ingested(header, len(saved.new_messages))
+
+    async def _grow(self, leaves: Sequence[LeafAdded]) -> None:
+        """Grow the trees; one that fails or changes stops neither the others nor other facts."""
+        grown = await self._forest.grow(self._lease, leaves)
+        for tree, error in grown.failed.items():
+            self._log.error("tree_failed", tree=tree, kind=error.label, error=str(error)[:300])
+            self._metrics.agent_failed(self.name, error.label)
+        for leaf in grown.replaced:
+            self._log.error("leaf_replaced", tree=leaf.tree, index=leaf.index, block=leaf.at.block)
+            self._metrics.leaf_replaced(leaf.tree)
+            await self.reread_from(leaf.at.block)
+
+    async def reread_from(self, block: BlockNumber) -> None:
+        """Have all blocks from this one to the cursor read again."""
+        cursor = await self._store.cursor(self._lease.chain)
+        if cursor is None:
+            return
+        try:
+            await self._rereading.ask(block, cursor)
+        except IllegalTransition as error:  # the auditor finds what the tree lacks all the same
+            self._log.warning("not_read_again", first=block, error=str(error))
+
+    async def cut(self, tree: TreeId) -> None:
+        """Forget a tree's leaves; the blocks that hold them must be read again."""
+        await self._store.truncate_tree(self._lease, tree, 0)
 
     async def _observe(self, saved: SaveResult) -> None:
         for delivery in saved.new_deliveries:
@@ -194,40 +198,6 @@ class Follower:
                 self._log.error("logs_undecodable", bridge=adapter.name, tx=tx, error=str(error))
         return facts
 
-    async def _standing(self, final: Header) -> Cursor:
-        """Where we stand, after undoing blocks that the chain no longer has."""
-        cursor = await self._store.cursor(self._lease.chain)
-        if cursor is None:
-            return self._before_start(final)
-        if not cursor.hash or cursor.block > final.number:
-            return cursor
-        if await self._is_canonical(cursor, final):
-            return cursor
-        ancestor = await self._common_ancestor(final)
-        await self._store.rollback(self._lease, ancestor)
-        self._log.error("reorg_below_finality", replaced=cursor.block, back_to=ancestor.block)
-        self._metrics.reorg(self._chain.name)
-        return ancestor
-
-    async def _is_canonical(self, cursor: Cursor, final: Header) -> bool:
-        if cursor.block == final.number:
-            return cursor.hash == final.hash
-        return cursor.hash == (await self._chain.header(cursor.block)).hash
-
-    async def _common_ancestor(self, final: Header) -> Cursor:
-        """The newest remembered block that is still the chain's, else the block before all.
-
-        Raises `ReorgTooDeep` (from the store) when facts were made in blocks forgotten since.
-        """
-        for past in await self._store.remembered(self._lease.chain):
-            if past.block <= final.number and await self._is_canonical(past, final):
-                return past
-        return self._before_start(final)
-
-    def _before_start(self, final: Header) -> Cursor:
-        start = min((source.start_block for _, source in self._sources), default=final.number)
-        return Cursor(BlockNumber(max(0, start) - 1), BlockHash(""))
-
 
 def sources_on(chain: ChainId, adapters: Iterable[Adapter]) -> list[tuple[Adapter, LogSource]]:
     """Every bridge's log sources on one chain."""
@@ -239,9 +209,23 @@ def sources_on(chain: ChainId, adapters: Iterable[Adapter]) -> list[tuple[Adapte
     ]
 
 
-def source_names(source: LogSource) -> list[str]:
-    """What a source follows, one name for each address and topic."""
-    return [f"{at} 0x{topic.hex()}" for at in source.addresses for topic in source.topics]
+def followed_names(
+    chain: ChainId, sources: Iterable[tuple[Adapter, LogSource]]
+) -> dict[str, BlockNumber]:
+    """All that is read on a chain by name, each address with each topic and each route, and from
+    which block: what is new among the names was passed without being read.
+    """
+    starts: dict[str, BlockNumber] = {}
+    for adapter, source in sources:
+        names = [f"{at} 0x{topic.hex()}" for at in source.addresses for topic in source.topics]
+        names += [
+            f"{route} {source.reading}".rstrip()
+            for route in adapter.routes()
+            if chain in (route.origin, route.destination)
+        ]
+        for name in names:
+            starts[name] = min(source.start_block, starts.get(name, source.start_block))
+    return starts
 
 
 def logs_of(source: LogSource, logs: Sequence[Log]) -> list[Log]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from relayer.adapter import NodeAt, TreeSpec
-from relayer.errors import Transient, UnknownRecord
+from relayer.errors import Permanent, Transient, UnknownRecord
 from relayer.message import LeafAdded, TreeId
 from relayer.store import Lease, Store, TreeState
 from relayer.trees import append_only
@@ -62,6 +63,16 @@ def is_still(then: TreeState | None, now: TreeState) -> bool:
     return then is not None and then.epoch == now.epoch and then.size <= now.size
 
 
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What taking leaves in came to, besides larger trees."""
+
+    replaced: list[LeafAdded] = field(default_factory=list)
+    """First leaf of each tree that was known with another value; all after it were cut off."""
+    failed: dict[TreeId, Permanent] = field(default_factory=dict)
+    """Trees that could not take their leaves; the auditor finds what they lack."""
+
+
 class Forest:
     """`adapter.TreeReader` over the store, plus growth under the follower's lease."""
 
@@ -99,18 +110,31 @@ class Forest:
         nodes = await self._nodes(spec, needs)
         return [append_only.proof(spec.shape, index, size, nodes) for index, size in wanted]
 
-    async def grow(self, lease: Lease, leaves: Sequence[LeafAdded]) -> None:
-        """Store the leaves, then take every contiguous one into its tree."""
+    async def grow(self, lease: Lease, leaves: Sequence[LeafAdded]) -> Grown:
+        """Store the leaves, then take every contiguous one into its tree; trees fail apart."""
         by_tree: dict[TreeId, list[LeafAdded]] = {}
         for leaf in leaves:
             by_tree.setdefault(leaf.tree, []).append(leaf)
+        grown = Grown()
         for tree, group in by_tree.items():
-            await self._store.save_leaves(
-                lease,
-                tree,
-                {leaf.index: (leaf.leaf, leaf.at.block, leaf.at.block_hash) for leaf in group},
-            )
-            await self._take_in(lease, self.spec(tree))
+            try:
+                if (replaced := await self._save(lease, tree, group)) is not None:
+                    grown.replaced.append(replaced)
+                await self._take_in(lease, self.spec(tree))
+            except Permanent as error:
+                grown.failed[tree] = error
+        return grown
+
+    async def _save(
+        self, lease: Lease, tree: TreeId, leaves: Sequence[LeafAdded]
+    ) -> LeafAdded | None:
+        by_index = {leaf.index: leaf for leaf in leaves}
+        rows = {
+            index: (leaf.leaf, leaf.at.block, leaf.at.block_hash)
+            for index, leaf in by_index.items()
+        }
+        replaced = await self._store.save_leaves(lease, tree, rows)
+        return None if replaced is None else by_index[replaced]
 
     async def _take_in(self, lease: Lease, spec: TreeSpec) -> None:
         while True:

@@ -25,6 +25,7 @@ from relayer.pipeline.policy import Policy
 from relayer.pipeline.prover import Prover
 from relayer.pipeline.roster import Roster
 from relayer.pipeline.submitter import Submitter
+from relayer.pipeline.sweep import Sweep
 from relayer.store import Lease, Store
 
 AUDIT_EVERY_S = 30.0
@@ -82,13 +83,22 @@ async def run_follower(
 ) -> None:
     """Follow and audit one chain until cancelled or until the lease is lost."""
     follower = make_follower(engine, chain, lease)
+    sweep = Sweep(
+        chain=chain,
+        store=engine.store,
+        follower=follower,
+        metrics=engine.metrics,
+        now=engine.now,
+    )
     auditor = Auditor(
         chain=chain.chain_id,
         adapters=list(engine.adapters.values()),
         store=engine.store,
         forest=engine.forest,
         follower=follower,
+        sweep=sweep,
         metrics=engine.metrics,
+        now=engine.now,
     )
     async with asyncio.TaskGroup() as group:
         start = partial(run_agent, on_failure=engine.metrics.agent_failed)

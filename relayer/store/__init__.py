@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relayer.store.audit import ActPage
+from relayer.store.batches import LostBatches
 from relayer.store.embedded import EmbeddedRedis
 from relayer.store.notices import Notice, WebhookState
 from relayer.store.operator import Operated
@@ -43,6 +44,7 @@ __all__ = [
     "Intent",
     "IntentCall",
     "Lease",
+    "LostBatches",
     "Memory",
     "Notice",
     "Operated",

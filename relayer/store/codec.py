@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relayer.errors import UnknownRecord
+from relayer.errors import UnknownRecord, UnreadableRecord
 from relayer.message import (
     Address,
     BlockHash,
@@ -142,11 +142,11 @@ def fields_of(flat: Sequence[bytes]) -> dict[str, str]:
 
 
 def record_from(message_id: str, flat: Sequence[bytes], *, key: str) -> Record:
-    """A stored hash as a record; `UnknownRecord` naming the key when it is not one."""
+    """A stored hash as a record; `UnreadableRecord` naming the key when it is not one."""
     try:
         return _record(message_id, _unpacked(fields_of(flat)))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UnknownRecord(
+        raise UnreadableRecord(
             f"the key {key} does not hold a message record ({type(error).__name__}: {error})"
         ) from error
 
@@ -222,12 +222,12 @@ def root_text(fact: RootSeen) -> str:
 
 
 def root_from(gate: Gate, member: bytes, *, key: str) -> RootSeen:
-    """A member of `root:<gate>`; `UnknownRecord` naming the key when it is something else."""
+    """A member of `root:<gate>`; `UnreadableRecord` naming the key when it is something else."""
     try:
         level, root, at, extra = json.loads(member.partition(b" ")[2])
         return RootSeen(gate, int(level), bytes.fromhex(root), ref_from(at), dict(extra))
     except (ValueError, TypeError, AttributeError) as error:
-        raise UnknownRecord(f"the key {key} does not hold roots ({error})") from error
+        raise UnreadableRecord(f"the key {key} does not hold roots ({error})") from error
 
 
 # --- intents ---------------------------------------------------------------------------------
@@ -272,13 +272,13 @@ def attempt_text(attempt: Attempt) -> str:
 
 
 def intents_from(signer: Address, flat: Sequence[bytes], *, key: str) -> list[Intent]:
-    """`HGETALL intents:<signer>` as intents by nonce; `UnknownRecord` naming the key."""
+    """`HGETALL intents:<signer>` as intents by nonce; `UnreadableRecord` naming the key."""
     try:
         fields = fields_of(flat)
         nonces = sorted(int(name) for name in fields if ":" not in name)
         return [_intent(signer, nonce, fields) for nonce in nonces]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnknownRecord(f"the key {key} does not hold intents ({error})") from error
+        raise UnreadableRecord(f"the key {key} does not hold intents ({error})") from error
 
 
 def _intent(signer: Address, nonce: int, fields: Mapping[str, str]) -> Intent:

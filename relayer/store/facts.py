@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from relayer.errors import BadChainData
 from relayer.message import (
@@ -22,27 +22,25 @@ from relayer.message import (
     RootSeen,
     Route,
     Timestamp,
-    TreeId,
 )
 from relayer.store import codec
+from relayer.store.batches import BATCHES_KEPT
 from relayer.store.keys import base
-from relayer.store.leases import lease_text
-from relayer.store.shapes import Cursor, Delivery, Lease, RollbackResult, SaveResult
-from relayer.store.wire import FactsVanished, UndoPending, Wire, each
+from relayer.store.shapes import Cursor, Delivery, Lease, SaveResult
+from relayer.store.undo import Undo, message_ids
+from relayer.store.wire import FactsVanished, each
 
-T = TypeVar("T")
 REMEMBERED = 512
 """Scanned blocks kept with their hashes: how far back a replaced block can be undone."""
 ROOTS_KEPT = 4096
 BATCH_FACTS = 500
 BATCH_BYTES = 4 * 1024 * 1024
 """Bounds of one script call, so that Redis is never busy with one batch for long."""
-UNDO_PAGE = 1000
 
 Item = dict[str, object]
 
 
-class Facts(Wire):
+class Facts(Undo):
     """What chains said in blocks we hold final; every write needs the follower's lease."""
 
     async def cursor(self, chain: ChainId) -> Cursor | None:
@@ -54,9 +52,15 @@ class Facts(Wire):
 
     async def remembered(self, chain: ChainId) -> list[Cursor]:
         """Scanned blocks with their hashes, newest first, at most 512."""
-        members = await self.command("ZREVRANGE", base(self._prefix, chain) + "scanned", 0, -1)
-        pairs = (member.decode().split(" ") for member in members)
-        return [Cursor(BlockNumber(int(block)), BlockHash(digest)) for block, digest in pairs]
+        key = base(self._prefix, chain) + "scanned"
+        found: list[Cursor] = []
+        for member in await self.command("ZREVRANGE", key, 0, -1):
+            match = re.fullmatch(rb"(\d+) (0x[0-9a-f]{64})", member)
+            if match is None:
+                self.tell_garbage(key, member, "remove it with ZREM")
+            else:
+                found.append(Cursor(BlockNumber(int(match[1])), BlockHash(match[2].decode())))
+        return found
 
     async def advance(self, lease: Lease, to: Cursor) -> None:
         """Move the cursor up; only after all facts and leaves at or below `to` are stored.
@@ -91,89 +95,44 @@ class Facts(Wire):
         places = {place for fact in kept if (place := _place(fact)) is not None}
         await self._register(places | {lease.chain})
 
-        async def index() -> int:
-            raised = 0
-            for batch in _batches([_index_item(fact) for fact in kept], _item_size):
-                args = self._under(lease, items=batch, roots_kept=ROOTS_KEPT)
-                raised += int(await self.run("index_facts", lease.chain, args))
-            return raised
-
         groups = {
             place: [_record_item(fact) for fact in kept if _place(fact) == place]
             for place in sorted(places)
         }
         async with self.turn(lease.chain):
-            roots = await self._after_undo(lease, index)
+            roots, numbers = await self._after_undo(lease, lambda: self._index(lease, kept))
             answers = await each(
-                [self._save_records(lease, place, items) for place, items in groups.items()]
+                [
+                    self._save_records(lease, place, items, number=numbers.get(place, ""))
+                    for place, items in groups.items()
+                ]
             )
         rooted = {lease.chain} if any(isinstance(fact, RootSeen) for fact in kept) else set()
         return _merged(answers, roots=roots, woken=frozenset(places | rooted))
 
+    async def _index(self, lease: Lease, facts: Sequence[Fact]) -> tuple[int, dict[ChainId, str]]:
+        """Roots that were new, and the number of each batch that goes to another slot."""
+        spans = _spans(facts, lease.chain)
+        batches = [[str(place), blocks] for place, blocks in spans.items()]
+        raised, numbers = 0, dict.fromkeys(spans, "")
+        for part in _batches([_index_item(fact) for fact in facts], _item_size):
+            args = self._under(lease, items=part, roots_kept=ROOTS_KEPT)
+            args |= {"batches": batches, "batches_kept": BATCHES_KEPT}
+            some, given = await self.run("index_facts", lease.chain, args)
+            raised += int(some)
+            numbers = dict(zip(spans, (number.decode() for number in given), strict=True))
+        return raised, numbers
+
     async def _save_records(
-        self, lease: Lease, place: ChainId, items: Sequence[Item]
+        self, lease: Lease, place: ChainId, items: Sequence[Item], *, number: str = ""
     ) -> list[list[Any]]:
+        """One slot's records; the batch's number is written with the last of them."""
+        parts = list(_batches(items, _item_size))
+        numbers = [*[""] * (len(parts) - 1), number]
         return [
-            await self.run("save_records", place, self._under(lease, items=batch))
-            for batch in _batches(items, _item_size)
+            await self.run("save_records", place, self._under(lease, items=part, batch=batch))
+            for part, batch in zip(parts, numbers, strict=True)
         ]
-
-    async def rollback(self, lease: Lease, to: Cursor) -> RollbackResult:
-        """Undo every fact of blocks above `to`, then stand there.
-
-        The cursor goes down first, with a mark; while the mark stands nothing is saved, and
-        whoever comes next finishes the work. `ReorgTooDeep` when `to` is below what is kept.
-        """
-        args = self._under(lease, block=str(to.block), hash=to.hash)
-        async with self.turn(lease.chain):
-            await self.run("undo_begin", lease.chain, args)
-            return await self._finish_undo(lease)
-
-    async def _finish_undo(self, lease: Lease) -> RollbackResult:
-        result = RollbackResult()
-        while members := await self.run(
-            "undo_page", lease.chain, self._under(lease, limit=UNDO_PAGE)
-        ):
-            result = _added(result, await self._undo(lease, members))
-        trees = await self.run("undo_finish", lease.chain, self._under(lease))
-        cut = {TreeId(name.decode()): int(size) for name, size in trees}
-        return RollbackResult(
-            result.facts, result.orphaned, result.reopened, result.payments, result.roots, cut
-        )
-
-    async def _undo_vanished(self, lease: Lease, to: Cursor) -> None:
-        while members := await self.run(
-            "vanished", lease.chain, self._under(lease, block=str(to.block), limit=UNDO_PAGE)
-        ):
-            await self._undo(lease, members)
-
-    async def _undo(self, lease: Lease, members: Sequence[bytes]) -> RollbackResult:
-        """Undo one page in its slots, then forget it in the index."""
-        texts = [member.decode() for member in members]
-        groups: dict[ChainId, list[str]] = {}
-        for text in texts:
-            groups.setdefault(ChainId(int(text.split(" ", 2)[1])), []).append(text)
-        answers = await each(
-            [
-                self.run("undo_records", place, self._under(lease, items=group))
-                for place, group in groups.items()
-            ]
-        )
-        await self.run("undo_forget", lease.chain, self._under(lease, items=texts))
-        result = RollbackResult(facts=len(texts))
-        for orphaned, reopened, payments, roots in answers:
-            result = _added(
-                result, RollbackResult(0, _ids(orphaned), _ids(reopened), payments, roots)
-            )
-        return result
-
-    async def _after_undo(self, lease: Lease, call: Callable[[], Awaitable[T]]) -> T:
-        """Run a write; when an unfinished roll-back stands in its way, finish that first."""
-        try:
-            return await call()
-        except UndoPending:
-            await self._finish_undo(lease)
-            return await call()
 
     async def roots(self, chain: ChainId, gate: Gate) -> int | None:
         """The highest level of the gate's accepted roots on `chain`; None when there is none."""
@@ -195,16 +154,6 @@ class Facts(Wire):
         key = f"{base(self._prefix, chain)}root:{gate}"
         members = await self.command(query[0], key, *query[1:])
         return codec.root_from(gate, members[0], key=key) if members else None
-
-    def _under(self, lease: Lease, **args: object) -> Mapping[str, object]:
-        """Script arguments with the lease they are made under."""
-        return {
-            "lease": lease_text(lease),
-            "role": lease.role.value,
-            "origin": str(lease.chain),
-            "token": str(lease.token),
-            **args,
-        }
 
 
 def _require_ours(fact: Fact, chain: ChainId) -> None:
@@ -234,6 +183,16 @@ def _place(fact: Fact) -> ChainId | None:
             return fact.destination
         case _:
             return None
+
+
+def _spans(facts: Sequence[Fact], home: ChainId) -> dict[ChainId, str]:
+    """`<first block> <last block>` of the facts for each other slot."""
+    blocks: dict[ChainId, list[int]] = {}
+    for fact in facts:
+        place = _place(fact)
+        if place is not None and place != home:
+            blocks.setdefault(place, []).append(fact.at.block)
+    return {place: f"{min(found)} {max(found)}" for place, found in sorted(blocks.items())}
 
 
 def _index_item(fact: Fact) -> Item:
@@ -300,7 +259,7 @@ def _merged(answers: list[Any], *, roots: int, woken: frozenset[ChainId]) -> Sav
     unreadable: list[str] = []
     payments = 0
     for created_ids, delivered_rows, paid, bad in (row for answer in answers for row in answer):
-        created.extend(_ids(created_ids))
+        created.extend(message_ids(created_ids))
         delivered.extend(_delivery(row) for row in delivered_rows)
         payments += paid
         unreadable.extend(text.decode("utf-8", "replace") for text in bad)
@@ -311,19 +270,4 @@ def _delivery(row: Sequence[bytes]) -> Delivery:
     message_id, route, by_us, seen_at = (part.decode() for part in row)
     return Delivery(
         MessageId(message_id), Route.parse(route), by_us == "1", Timestamp(float(seen_at))
-    )
-
-
-def _ids(raw: Sequence[bytes]) -> tuple[MessageId, ...]:
-    return tuple(MessageId(item.decode()) for item in raw)
-
-
-def _added(one: RollbackResult, two: RollbackResult) -> RollbackResult:
-    return RollbackResult(
-        one.facts + two.facts,
-        one.orphaned + two.orphaned,
-        one.reopened + two.reopened,
-        one.payments + two.payments,
-        one.roots + two.roots,
-        {**one.trees, **two.trees},
     )

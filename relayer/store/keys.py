@@ -40,9 +40,16 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "origin chain -> highest follower token that wrote records here",
     ),
     # the follower of this chain
-    KeySpec("cursor", "hash", "for ever", "facts", "block, hash; floor; undo while rolling back"),
-    KeySpec("followed", "hash", "for ever", "follower", "'<address> <topic0>' -> its first block"),
+    KeySpec("cursor", "hash", "for ever", "facts", "block, hash; floor; undo, over while undoing"),
+    KeySpec(
+        "followed",
+        "hash",
+        "for ever",
+        "follower",
+        "'<address> <topic0>' and '<route> <how it is read>' -> its first block",
+    ),
     KeySpec("rescans", "hash", "until read", "anybody", "'<first>-<last>' -> next block to read"),
+    KeySpec("rescans_failed", "hash", "until read", "follower", "'<first>-<last>' -> why not"),
     KeySpec("proof:<name>", "string", "30 days", "protocols", "a proof fetched ahead of its use"),
     KeySpec("scanned", "zset", "newest 512", "facts", "'<block> <hash>' of scanned blocks"),
     KeySpec(
@@ -58,6 +65,20 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "until the cursor passes",
         "leases, facts",
         "facts above the cursor a dead owner left, not yet seen again",
+    ),
+    KeySpec(
+        "batches",
+        "hash",
+        "for ever",
+        "facts",
+        "origin chain -> number of the last batch of its records here, none missing before",
+    ),
+    KeySpec(
+        "batches:<destination>",
+        "zset",
+        "newest 512",
+        "facts",
+        "'<number> <first block> <last block>' of the batches sent to that chain, by number",
     ),
     KeySpec("roots", "set", "for ever", "facts", "gates that have roots"),
     KeySpec("root:<gate>", "zset", "highest 4096", "facts", "accepted roots by level"),
@@ -88,6 +109,7 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "facts, lane, operator",
         "one message and its walk",
     ),
+    KeySpec("garbage", "hash", "the first 64", "facts", "id -> DUMP of what was no record"),
     KeySpec(
         "named:<id>",
         "string",

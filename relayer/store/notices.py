@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from relayer.errors import UnknownRecord
+from relayer.errors import UnreadableRecord
 from relayer.message import ChainId, Timestamp
 from relayer.store import codec
 from relayer.store.keys import base
@@ -169,4 +169,4 @@ def _notice(text: bytes) -> Notice:
             since=float(parts["since"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise UnknownRecord(f"a webhook's notice cannot be read ({error})") from error
+        raise UnreadableRecord(f"a webhook's notice cannot be read ({error})") from error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import structlog
 
-from relayer.errors import UnknownRecord
+from relayer.errors import UnknownRecord, UnreadableRecord
 from relayer.message import (
     ChainId,
     Gas,
@@ -25,7 +26,7 @@ from relayer.store import codec
 from relayer.store.connect import sections
 from relayer.store.keys import base
 from relayer.store.shapes import CostTotal, Memory, Page, RouteState, StatusCount
-from relayer.store.wire import Wire, each
+from relayer.store.wire import Wire, each, pairs_of
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ class Reading(Wire):
     """Reads go to the primary: people act on what they are shown."""
 
     async def get(self, message_id: MessageId) -> Record | None:
-        """One message wherever it is stored; `UnknownRecord` naming a key that holds garbage."""
+        """One message wherever it is stored; `UnreadableRecord` naming a key that holds garbage."""
         found = await self._found([message_id])
         answer = found.get(message_id)
         if isinstance(answer, UnknownRecord):
@@ -85,7 +86,7 @@ class Reading(Wire):
         self, chain: ChainId, message_id: MessageId, row: bytes | Sequence[bytes]
     ) -> Record | UnknownRecord:
         if isinstance(row, bytes):
-            return UnknownRecord(row.decode("utf-8", "replace"))
+            return UnreadableRecord(row.decode("utf-8", "replace"))
         try:
             return self._record(chain, (message_id.encode(), row))
         except UnknownRecord as garbage:
@@ -96,11 +97,8 @@ class Reading(Wire):
         chains = await self.chains()
         args = {"tx": tx.lower(), "limit": TX_LIMIT}
         answers = await each([self.run("by_tx", chain, args) for chain in chains])
-        return [
-            self._record(chain, row)
-            for chain, rows in zip(chains, answers, strict=True)
-            for row in rows
-        ]
+        rows = [(chain, row) for chain, found in zip(chains, answers, strict=True) for row in found]
+        return self._readable(rows)
 
     async def list(
         self,
@@ -161,22 +159,22 @@ class Reading(Wire):
         shown = whole[:size]
         if len(whole) > size:
             floor = shown[-1][0]
-        records = tuple(
-            record
-            for place, chain, flat in shown
-            if (record := self._record_or_none(chain, place[1], flat)) is not None
+        records = self._readable(
+            [(chain, (place[1].encode(), flat)) for place, chain, flat in shown]
         )
-        return Page(records, None if floor is None else f"{floor[0]:.3f} {floor[1]}")
+        return Page(tuple(records), None if floor is None else f"{floor[0]:.3f} {floor[1]}")
 
-    def _record_or_none(
-        self, chain: ChainId, message_id: str, flat: Sequence[bytes]
-    ) -> Record | None:
-        """One bad key must not hide the messages beside it."""
-        try:
-            return self._record(chain, (message_id.encode(), flat))
-        except UnknownRecord as garbage:
-            log.error("record_unreadable", error=str(garbage))
-            return None
+    def _readable(
+        self, rows: Sequence[tuple[ChainId, tuple[bytes, Sequence[bytes]]]]
+    ) -> builtins.list[Record]:
+        """The records that can be read; one that cannot is told of and hides no other."""
+        found: builtins.list[Record] = []
+        for chain, row in rows:
+            try:
+                found.append(self._record(chain, row))
+            except UnknownRecord as error:
+                log.error("record_unreadable", error=str(error))
+        return found
 
     def _record(self, chain: ChainId, row: tuple[bytes, Sequence[bytes]]) -> Record:
         message_id = row[0].decode()
@@ -189,14 +187,12 @@ class Reading(Wire):
         found: dict[StatusCount, int] = {}
         calls = [self.command("HGETALL", base(self._prefix, chain) + "counts") for chain in chains]
         for chain, answer in zip(chains, await each(calls), strict=True):
-            for field, number in _pairs(answer):
-                status, reason, route = field.split(" ", 2)
-                try:
-                    key = StatusCount(Route.parse(route), Status(status), Reason(reason))
+            name = base(self._prefix, chain) + "counts"
+            for field, number in _texts(answer):
+                if (key := _count_key(field)) is not None and number.isdigit():
                     found[key] = int(number)
-                except ValueError as error:
-                    name = base(self._prefix, chain) + "counts"
-                    raise UnknownRecord(f"the key {name} holds {field!r} ({error})") from error
+                else:
+                    self.tell_garbage(name, f"{field}: {number}", "remove the field with HDEL")
         return found
 
     async def oldest_pending(self, chain: ChainId) -> Timestamp | None:
@@ -216,17 +212,26 @@ class Reading(Wire):
 
     async def cost_totals(self, chain: ChainId) -> dict[Route, CostTotal]:
         """What deliveries to `chain` have cost, by route."""
-        answer = await self.command("HGETALL", base(self._prefix, chain) + "cost")
+        key = base(self._prefix, chain) + "cost"
         totals: dict[Route, CostTotal] = {}
-        for route, text in _pairs(answer):
-            wei, gas, txs = text.split(" ")
-            totals[Route.parse(route)] = CostTotal(Wei(int(wei)), Gas(int(gas)), int(txs))
+        for route, text in _texts(await self.command("HGETALL", key)):
+            try:
+                wei, gas, txs = (int(part) for part in text.split(" "))
+                totals[Route.parse(route)] = CostTotal(Wei(wei), Gas(gas), txs)
+            except ValueError:
+                self.tell_garbage(key, f"{route}: {text}", "remove the field with HDEL")
         return totals
 
     async def income_totals(self, chain: ChainId) -> dict[Route, Wei]:
         """What inboxes on `chain` have paid us, by route."""
-        answer = await self.command("HGETALL", base(self._prefix, chain) + "income")
-        return {Route.parse(route): Wei(int(text)) for route, text in _pairs(answer)}
+        key = base(self._prefix, chain) + "income"
+        totals: dict[Route, Wei] = {}
+        for route, text in _texts(await self.command("HGETALL", key)):
+            try:
+                totals[Route.parse(route)] = Wei(int(text))
+            except ValueError:
+                self.tell_garbage(key, f"{route}: {text}", "remove the field with HDEL")
+        return totals
 
     async def ping(self) -> None:
         """Return when every primary answers; `StoreUnavailable` otherwise."""
@@ -247,12 +252,19 @@ def _statuses(wanted: Status | Collection[Status] | None) -> list[Status]:
     return [wanted] if isinstance(wanted, Status) else sorted(wanted)
 
 
-def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[tuple[str, str]]:
-    """`HGETALL`'s answer; clients give a mapping or a flat list."""
-    if isinstance(answer, Mapping):
-        return [(name.decode(), value.decode()) for name, value in answer.items()]
-    flat = [part.decode() for part in answer]
-    return list(zip(flat[::2], flat[1::2], strict=True))
+def _count_key(field: str) -> StatusCount | None:
+    try:
+        status, reason, route = field.split(" ", 2)
+        return StatusCount(Route.parse(route), Status(status), Reason(reason))
+    except ValueError:
+        return None
+
+
+def _texts(answer: Any) -> builtins.list[tuple[str, str]]:
+    return [
+        (name.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
+        for name, value in pairs_of(answer)
+    ]
 
 
 def _digits(party: str | None) -> str:

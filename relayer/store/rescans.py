@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relayer.errors import IllegalTransition, SchemaMismatch
 from relayer.message import BlockNumber, ChainId
+from relayer.store import codec
 from relayer.store.keys import base
 from relayer.store.leases import lease_text
 from relayer.store.shapes import Lease
-from relayer.store.wire import Wire
+from relayer.store.wire import Wire, pairs_of
 
 MOST_RESCANS = 64
 """Ranges one chain may have open."""
@@ -28,6 +29,8 @@ class Rescan:
     first: BlockNumber
     last: BlockNumber
     at: BlockNumber
+    failure: str = field(default="", compare=False)
+    """Why the next part could not be read when it was last tried."""
 
     @property
     def name(self) -> str:
@@ -52,9 +55,25 @@ class Rescans(Wire):
     async def rescans(self, chain: ChainId) -> list[Rescan]:
         """The ranges still to be read, lowest first."""
         key = base(self._prefix, chain) + "rescans"
-        flat = await self.command("HGETALL", key)
-        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-        return sorted(_rescan(key, name, at) for name, at in pairs)
+        open_ranges = pairs_of(await self.command("HGETALL", key))
+        if not open_ranges:
+            return []
+        failures = dict(pairs_of(await self.command("HGETALL", key + "_failed")))
+        return sorted(_rescan(key, name, at, failures.get(name, b"")) for name, at in open_ranges)
+
+    async def note_rescan_failed(self, lease: Lease, rescan: Rescan, why: str) -> None:
+        """Keep why a range could not be read, for whoever waits for it; progress forgets it."""
+        args = {
+            "lease": lease_text(lease),
+            "role": lease.role.value,
+            "name": rescan.name,
+            "why": codec.detail_text(why),
+        }
+        await self.run("note_rescan_failed", lease.chain, args)
+
+    async def cancel_rescan(self, chain: ChainId, first: BlockNumber, last: BlockNumber) -> bool:
+        """Take back what was asked for; False when no such range is open."""
+        return bool(await self.run("cancel_rescan", chain, {"name": f"{first}-{last}"}))
 
     async def note_rescanned(self, lease: Lease, rescan: Rescan, upto: BlockNumber) -> None:
         """Everything of the range at or below `upto` is stored; at its end the range is done."""
@@ -67,10 +86,9 @@ class Rescans(Wire):
         await self.run("note_rescanned", lease.chain, args)
 
     async def followed(self, chain: ChainId) -> dict[str, BlockNumber]:
-        """First block from which each `<address> <topic0>` has been, or will be, read."""
+        """First block from which each name has been, or will be, read."""
         key = base(self._prefix, chain) + "followed"
-        flat = await self.command("HGETALL", key)
-        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        pairs = pairs_of(await self.command("HGETALL", key))
         try:
             return {name.decode(): BlockNumber(int(block)) for name, block in pairs}
         except ValueError:
@@ -86,9 +104,9 @@ class Rescans(Wire):
         await self.run("note_followed", lease.chain, args)
 
 
-def _rescan(key: str, name: bytes, at: bytes) -> Rescan:
+def _rescan(key: str, name: bytes, at: bytes, failure: bytes) -> Rescan:
     match = re.fullmatch(rb"(\d+)-(\d+) (\d+)", name + b" " + at)
     if match is None:
         raise SchemaMismatch(f"the key {key} does not hold a range of blocks")
     first, last, upto = (BlockNumber(int(part)) for part in match.groups())
-    return Rescan(first, last, upto)
+    return Rescan(first, last, upto, failure.decode("utf-8", "replace"))

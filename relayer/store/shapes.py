@@ -97,7 +97,13 @@ class SaveResult:
     woken: frozenset[ChainId] = frozenset()
     """Lanes that have something new to do."""
     unreadable: tuple[str, ...] = ()
-    """Keys that hold something else than a message record, with the cause; left alone."""
+    """Keys that held something else than a message record, with the cause. Where the fact was the
+    message itself, it was set aside and the record made anew; else it is left alone."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was new."""
+        return bool(self.new_messages or self.new_deliveries or self.payments or self.roots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ class RollbackResult:
 
 @dataclass(frozen=True, slots=True)
 class TreeState:
-    """How much of a tree is stored; `epoch` grows with every truncation."""
+    """How much of a tree is stored; `epoch` grows with every truncation, also over a lost store."""
 
     size: int
     epoch: int

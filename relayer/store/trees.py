@@ -27,7 +27,10 @@ class Trees(Facts):
         return (await self.tree_state(chain, tree)).size
 
     async def tree_state(self, chain: ChainId, tree: TreeId) -> TreeState:
-        """Size and epoch: nodes read under the same epoch are still true."""
+        """Size and epoch: nodes read under the same epoch are still true.
+
+        `UnreadableRecord` naming the key when it holds something else.
+        """
         size, epoch = await self.run("tree_state", chain, {"tree": tree})
         return TreeState(int(size), int(epoch))
 
@@ -101,14 +104,15 @@ class Trees(Facts):
         lease: Lease,
         tree: TreeId,
         leaves: Mapping[int, tuple[bytes, BlockNumber, BlockHash]],
-    ) -> None:
+    ) -> int | None:
         """Keep leaves with their blocks until they are contiguous with the tree.
 
-        Repeating is fine. `BadChainData` when an index is known with another value from a
-        block below the cursor: one of two answers was a lie; the auditor truncates.
+        Repeating is fine. An index that is known with another value is cut off with all after it,
+        and the new value counts. Returns the index if the leaf's block was passed already: one of
+        two answers was a lie, and the blocks after it must be read again.
         """
         if not leaves:
-            return
+            return None
         _require_words(tree, (leaf for leaf, _, _ in leaves.values()))
         order = sorted(leaves)
         blocks: dict[int, tuple[int, str]] = {}
@@ -122,9 +126,10 @@ class Trees(Facts):
             blocks=[[str(block), str(index), digest] for block, (index, digest) in blocks.items()],
         )
         blob = b"".join(leaves[index][0] for index in order)
-        await self._after_undo(
+        replaced = await self._after_undo(
             lease, lambda: self.run("save_leaves", lease.chain, args, blobs=[blob])
         )
+        return None if replaced is None else int(replaced)
 
     async def loose_leaves(
         self, chain: ChainId, tree: TreeId, first: int, count: int

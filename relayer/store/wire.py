@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+import structlog
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from relayer.errors import (
-    BadChainData,
     IllegalTransition,
     LeaseLost,
     RelayerError,
@@ -24,25 +24,30 @@ from relayer.errors import (
     StoreUnavailable,
     Transient,
     UnknownRecord,
+    UnreadableRecord,
 )
 from relayer.message import TRANSITIONS, ChainId, Timestamp
 from relayer.store.connect import Client
 from relayer.store.keys import META, base
 
+log = structlog.get_logger("relayer")
+
 CONCURRENT_CALLS = 32
 """Calls in flight per process; a script never runs beside another on the same server anyway."""
+
+MOST_TOLD = 1000
+"""Pieces of garbage that are told of, each once."""
 
 REFUSALS: Mapping[str, type[RelayerError]] = {
     "LEASELOST": LeaseLost,
     "ILLEGAL": IllegalTransition,
     "UNKNOWN": UnknownRecord,
-    "BADLEAF": BadChainData,
     "TOODEEP": ReorgTooDeep,
     "UNREADABLE": SchemaMismatch,
-    "GARBAGE": UnknownRecord,
+    "GARBAGE": UnreadableRecord,
 }
 """First word of an error our scripts raise -> what it is here. UNREADABLE: a key that the chain's
-loop cannot do without; GARBAGE: one message's key."""
+loop cannot do without; GARBAGE: one message's or one tree's key."""
 
 
 class UndoPending(Transient):
@@ -120,8 +125,14 @@ class Wire:
         self._turns: dict[ChainId, asyncio.Lock] = {}
         self._configured: frozenset[ChainId] = frozenset()
         self._known_chains: set[ChainId] = set()
+        self._told: set[str] = set()
         self.round_trips = 0
         """Calls made so far, for budgets and metrics."""
+
+    @property
+    def retention_s(self) -> float:
+        """How long a delivered message is kept."""
+        return self._retention_s
 
     def now(self) -> Timestamp:
         """The injected clock's time."""
@@ -169,10 +180,24 @@ class Wire:
 
     async def chains(self) -> list[ChainId]:
         """Every chain that is configured or has keys in this store, in order."""
-        members = await self.command("SMEMBERS", base(self._prefix, META) + "chains")
-        stored = {ChainId(int(member)) for member in members}
+        key = base(self._prefix, META) + "chains"
+        stored: set[ChainId] = set()
+        for member in await self.command("SMEMBERS", key):
+            if re.fullmatch(rb"\d{1,20}", member):
+                stored.add(ChainId(int(member)))
+            else:
+                self.tell_garbage(key, member, "remove it with SREM; the other chains go on")
         self._known_chains |= stored
         return sorted(stored | self._configured)
+
+    def tell_garbage(self, key: str, found: object, way_out: str) -> None:
+        """Log once what a key holds that is not ours, and what to do; it is passed over."""
+        text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+        name = f"{key} {text[:100]}"
+        if name in self._told or len(self._told) >= MOST_TOLD:
+            return
+        self._told.add(name)
+        log.error("stored_garbage", key=key, holds=text[:100], way_out=way_out)
 
     async def _register(self, chains: set[ChainId]) -> None:
         """Remember chains before their first key is written, so that readers find them."""
@@ -200,3 +225,10 @@ async def each(calls: Sequence[Awaitable[Any]]) -> list[Any]:
         if isinstance(answer, BaseException):
             raise answer
     return list(answers)
+
+
+def pairs_of(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """`HGETALL`'s answer; clients give a mapping or a flat list."""
+    if isinstance(answer, Mapping):
+        return list(answer.items())
+    return list(zip(answer[::2], answer[1::2], strict=True))

@@ -15,6 +15,7 @@ from relayer.ops.metrics import Metrics
 from relayer.pipeline.auditor import Auditor
 from relayer.pipeline.follower import Follower
 from relayer.pipeline.forest import Forest
+from relayer.pipeline.sweep import Sweep
 from relayer.store import Store
 from tests.redis.conftest import Leases
 from tests.redis.sample_facts import ONE, TEN, at, cursor
@@ -89,7 +90,11 @@ async def audit(
             store=store,
             forest=forest,
             follower=follower,
+            sweep=Sweep(
+                chain=chain, store=store, follower=follower, metrics=metrics, now=store.now
+            ),
             metrics=metrics,
+            now=store.now,
         )
         with structlog.testing.capture_logs() as lines:
             assert await auditor.tick() is False

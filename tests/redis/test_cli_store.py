@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from relayer.cli import main
-from relayer.message import ChainId, MessageSeen
+from relayer.message import BlockNumber, ChainId, MessageSeen
 from relayer.settings import RedisSettings
 from relayer.store import Role, Store
 from tests.unit.sample_records import ROUTE, id_of, record_of, tx_of
@@ -137,3 +137,21 @@ def test_commands_share_the_server_of_a_running_relayer(config: str, tmp_path: P
         return result
 
     assert asyncio.run(while_owned()).exit_code == 0
+
+
+def test_a_range_asked_for_can_be_taken_back(config: str, tmp_path: Path) -> None:
+    """A backfill that nobody can do, or that was a mistake, does not stay for ever."""
+
+    async def ask() -> None:
+        store = await Store.open(RedisSettings(), tmp_path)
+        try:
+            await store.ask_rescan(ChainId(1), BlockNumber(5), BlockNumber(9))
+        finally:
+            await store.aclose()
+
+    asyncio.run(ask())
+    named = ("backfill", "--chain", "one", "--from", "5", "--to", "9", "--cancel")
+    assert answer(config, *named) == {"chain": "one", "first": 5, "last": 9, "cancelled": True}
+    again = call(config, *named)
+    assert again.exit_code == 3
+    assert "no open range 5 to 9" in again.stderr

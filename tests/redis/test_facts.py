@@ -8,6 +8,7 @@ import pytest
 
 from relayer.errors import BadChainData, IllegalTransition, LeaseLost, ReorgTooDeep
 from relayer.message import (
+    DeliverySeen,
     Gas,
     Gate,
     MessageSeen,
@@ -16,11 +17,14 @@ from relayer.message import (
     Reason,
     Record,
     RootSeen,
+    Route,
     Status,
+    TreeId,
     Wei,
 )
 from relayer.store import Role, Store
-from relayer.store.facts import ROOTS_KEPT, _index_item, _record_item
+from relayer.store.facts import REMEMBERED, _record_item
+from relayer.store.undo import UNDO_PAGE
 from tests.redis.conftest import Clock, Leases, held
 from tests.redis.sample_facts import (
     BRIDGE,
@@ -38,6 +42,8 @@ from tests.redis.sample_facts import (
 )
 
 pytestmark = pytest.mark.redis
+
+TREE = TreeId("hyper/one")
 
 
 async def stored(store: Store, number: int) -> Record:
@@ -121,24 +127,16 @@ async def test_a_crash_between_index_and_records_repeats_safely(
 ) -> None:
     """The undo index is written first: a repeat completes, and a roll-back undoes either way."""
     facts = [message(1), message(2, to=20), payment(1)]
-    script = "index_facts"
     await store.save_facts(leases.follower, [message(9, block=10)])
     await store.advance(leases.follower, cursor(50))
-    await index_only(store, leases, facts, script)
+    await store._index(leases.follower, facts)  # and there the process dies
     assert await store.get(id_of(1)) is None
     saved = await store.save_facts(leases.follower, facts)
     assert set(saved.new_messages) == {id_of(1), id_of(2)}
-    await index_only(store, leases, [message(3)], script)
+    await store._index(leases.follower, [message(3)])
     undone = await store.rollback(leases.follower, cursor(50))
     assert set(undone.orphaned) == {id_of(1), id_of(2)}
     assert undone.payments == 1
-
-
-async def index_only(store: Store, leases: Leases, facts: list[MessageSeen], script: str) -> None:
-    """What a process does that dies after the first phase of `save_facts`."""
-    items = [_index_item(fact) for fact in facts]
-    args = store._under(leases.follower, items=items, roots_kept=ROOTS_KEPT)
-    await store.run(script, ONE, args)
 
 
 async def test_facts_of_a_dead_owner_that_vanish_are_undone(store: Store, leases: Leases) -> None:
@@ -323,6 +321,74 @@ async def test_the_cursor_only_goes_up(store: Store, leases: Leases) -> None:
     assert (len(past), past[0], past[-1]) == (512, cursor(529), cursor(18))
     with pytest.raises(ReorgTooDeep):
         await store.rollback(leases.follower, cursor(17))
+
+
+async def test_a_chain_that_starts_over_takes_everything_with_it(
+    store: Store, leases: Leases
+) -> None:
+    """Also what forgotten blocks said, in every state, in both directions, page by page."""
+    many = range(20, 20 + UNDO_PAGE + 5)
+    await store.save_facts(leases.far, [*map(message_back, (1, 2)), *map(message_back, many)])
+    await store.save_facts(leases.follower, [message(n) for n in range(3, 9)])
+    await store.save_facts(
+        leases.follower, [payment(3), *(delivered_at_one(n) for n in (1, *many))]
+    )
+    await store.note_ready(leases.lane, [id_of(4)])
+    await store.hold(id_of(5))
+    await store.drop(id_of(6))
+    await store.note_included(leases.lane, [(id_of(7), 500, tx_of(9), True, "")])
+    await store.save_facts(leases.far, [delivery(8)])
+    gate = Gate(BRIDGE, "root")
+    await store.save_facts(leases.follower, [RootSeen(gate, 3, b"\x01" * 32, at(1, 100))])
+    await store.save_leaves(leases.follower, TREE, {0: (b"\x01" * 32, 100, hash_of(100))})
+    for block in range(500, 500 + REMEMBERED + 2):
+        await store.advance(leases.follower, cursor(block))
+    await store.start_over(leases.follower, cursor(0))
+    for _ in range(2):
+        assert [(await stored(store, n)).status for n in range(3, 9)] == [
+            *[Status.ORPHANED] * 4,
+            Status.INCLUDED,
+            Status.DELIVERED,
+        ]
+        assert (await stored(store, 3)).payment == Payment()
+        reopened = [(await stored(store, n)) for n in (1, 2, many[0], many[-1])]
+        assert {one.status for one in reopened} == {Status.WAITING}
+        assert await store.best_root(ONE, gate) is None
+        assert await store.tree_size(ONE, TREE) == 0
+        assert await store.loose_leaves(ONE, TREE, 0, 1) == {}
+        assert await store.remembered(ONE) == []
+        await store.start_over(leases.follower, cursor(0))
+    await store.save_facts(leases.follower, [message(4, fork="b"), message(7, fork="b")])
+    assert (await stored(store, 4)).status is Status.WAITING
+    await store.reopen(leases.lane, [id_of(7)], Reason.REORGED)
+    assert (await stored(store, 7)).status is Status.WAITING
+    await store.advance(leases.follower, cursor(1))
+    assert sum((await store.counts()).values()) == 8 + len(many)
+
+
+async def test_starting_over_cut_short_is_finished_by_the_next_writer(
+    store: Store, leases: Leases
+) -> None:
+    """The mark set first makes the next save undo everything before it stores anything."""
+    await store.save_facts(leases.follower, [message(1, block=10)])
+    for block in range(500, 500 + REMEMBERED + 2):
+        await store.advance(leases.follower, cursor(block))
+    begun = store._under(leases.follower, block="0", hash="", over=True)
+    await store.run("undo_begin", ONE, begun)
+    await store.save_facts(leases.follower, [message(2, block=10, fork="b")])
+    assert (await stored(store, 1)).status is Status.ORPHANED
+    assert (await stored(store, 2)).status is Status.WAITING
+
+
+def message_back(number: int) -> MessageSeen:
+    """A message from chain 10 to chain 1."""
+    fact = message(number)
+    route = Route(BRIDGE, TEN, ONE)
+    return MessageSeen(replace(fact.message, route=route, at=at(10, 100, tx=number)))
+
+
+def delivered_at_one(number: int) -> DeliverySeen:
+    return delivery(number, chain=1, block=100)
 
 
 async def test_facts_of_another_chain_are_refused(store: Store, leases: Leases) -> None:

@@ -111,13 +111,14 @@ async def test_what_was_cut_away_is_transient(store: Store, leases: Leases) -> N
 async def test_a_store_that_was_wiped_is_noticed(
     store: Store, leases: Leases, settings: RedisSettings
 ) -> None:
-    """The epoch starts anew with a store; a tree that has shrunk without a cut is another one."""
+    """A tree of another store is another one, also when it has grown as large meanwhile."""
     forest = Forest(store, SPECS)
     await forest.grow(leases.follower, leaves(0, 8))
     await forest.roots(TREE, [4, 8])
     for key in (f"tree:{TREE}", f"leaf_blocks:{TREE}", *(f"nodes:{TREE}:{n}:0" for n in range(4))):
         await store.command("DEL", base(settings.prefix, ONE) + key)
-    await Forest(store, SPECS).grow(leases.follower, leaves(0, 4, salt="new"))
+    await Forest(store, SPECS).grow(leases.follower, leaves(0, 9, salt="new"))
+    assert await forest.roots(TREE, [8]) == [root([leaf(n, "new") for n in range(8)])]
     assert await forest.roots(TREE, [4]) == [root([leaf(n, "new") for n in range(4)])]
 
 

@@ -32,10 +32,20 @@ from relayer.store import (
     Settlement,
     Store,
 )
-from relayer.store.keys import CHAIN_KEYS, META_KEYS, spec_of
+from relayer.store.keys import CHAIN_KEYS, META_KEYS, base, spec_of
 from relayer.store.wire import load_script
 from tests.redis.conftest import Leases, held
-from tests.redis.sample_facts import BRIDGE, at, cursor, delivery, hash_of, id_of, message, tx_of
+from tests.redis.sample_facts import (
+    BRIDGE,
+    TEN,
+    at,
+    cursor,
+    delivery,
+    hash_of,
+    id_of,
+    message,
+    tx_of,
+)
 from tests.redis.servers import Server
 from tests.redis.test_trees import TREE, leaf, nodes_between
 
@@ -57,6 +67,8 @@ async def lived(store: Store, leases: Leases) -> Store:
     follower, lane, far = leases.follower, leases.lane, leases.far
     await store.note_followed(follower, {"0xaa 0xbb": BlockNumber(1)})
     await store.ask_rescan(follower.chain, BlockNumber(1), BlockNumber(9))
+    (asked,) = await store.rescans(follower.chain)
+    await store.note_rescan_failed(follower, asked, "no endpoint answers")
     await store.keep_proofs(follower.chain, {"game/1": b"node"})
     await store.advance(follower, cursor(50))
     named = MessageSeen(replace(message(6, block=60).message, inbox_id=id_of(66)))
@@ -84,6 +96,8 @@ async def lived(store: Store, leases: Leases) -> Store:
         Reason.NEW, "mined", costs={route: cost}, incomes={route: Wei(7)}, charge=charge
     )
     await store.settle(lane, signer, 2, mined)
+    await store.command("SET", f"{base(store._prefix, TEN)}message:{id_of(4)}", "junk")
+    await store.save_facts(again, [message(4, block=60)])
     await store.claim_due(lane, store.now(), 10, 60)
     await store.pause(Pause(Target.lane(lane.chain), "ops", "", Timestamp(1.0)))
     act = Act(Timestamp(1.0), "ops", "local", "retry", "", "ok")

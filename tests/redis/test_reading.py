@@ -10,7 +10,17 @@ from relayer.settings import RedisSettings
 from relayer.store import Failure, StatusCount, Store
 from relayer.store.keys import META, base
 from tests.redis.conftest import Clock, Leases
-from tests.redis.sample_facts import BRIDGE, ONE, TEN, TWENTY, delivery, id_of, message, tx_of
+from tests.redis.sample_facts import (
+    BRIDGE,
+    ONE,
+    TEN,
+    TWENTY,
+    delivery,
+    id_of,
+    message,
+    payment,
+    tx_of,
+)
 
 pytestmark = pytest.mark.redis
 
@@ -121,7 +131,7 @@ async def test_garbage_is_named_and_kept_apart(
             await store.get(id_of(number))
     claimed = await store.claim_due(leases.lane, store.now(), 10, 60)
     assert [record.id for record in claimed] == [id_of(0)]
-    saved = await store.save_facts(leases.follower, [message(1), message(5)])
+    saved = await store.save_facts(leases.follower, [payment(1), message(5)])
     assert saved.new_messages == (id_of(5),)
     assert [id_of(1) in text for text in saved.unreadable] == [True]
     assert await store.note_ready(leases.lane, [id_of(1), id_of(5)]) == [id_of(1)]

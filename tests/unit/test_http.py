@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from relayer.errors import ConfigInvalid, StoreUnavailable
+from relayer.errors import ConfigInvalid, SchemaMismatch, StoreUnavailable, UnreadableRecord
 from relayer.message import ChainId, EventPage, MessageId, Record, TxHash
 from relayer.ops.api import Limits
 from relayer.ops.api.messages import MAX_OF_TX
@@ -294,6 +294,19 @@ async def test_a_store_that_is_away_is_503_without_its_words(
         assert answer.status == 503
         assert answer.headers["Retry-After"] == "1"
         assert "hunter2" not in await answer.text()
+
+
+@pytest.mark.parametrize("error", [UnreadableRecord("the key x"), SchemaMismatch("the key x")])
+async def test_what_cannot_be_read_is_503_with_a_way_out(
+    world: World, client: aiohttp.ClientSession, error: Exception
+) -> None:
+    """Garbage in the store is no bug of the server, and names no key to strangers."""
+    world.shelf.error = error
+    async with client.get(f"/v1/messages/{id_of(1)}") as answer:
+        assert answer.status == 503
+        text = (await answer.json())["error"]["text"]
+    assert "backfill" in text
+    assert "the key x" not in text
 
 
 async def test_a_bug_is_500_without_its_traceback(

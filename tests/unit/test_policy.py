@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relayer.message import Gas, Payment, Reason, Wei
-from relayer.pipeline.follower import LogRange
+from relayer.pipeline.log_range import LogRange
 from relayer.pipeline.policy import Offer, Policy, matches
 from relayer.pipeline.retry import LONGEST_S, SCHEDULE_S, RetryPolicy
 from relayer.settings import FeeRule, MatchRule, PolicySettings

@@ -114,6 +114,7 @@ class HyperlaneAdapter:
                 (settings.mailbox, settings.merkle_tree_hook, *settings.igp),
                 TOPICS,
                 BlockNumber(settings.start_block),
+                _reading(self._outposts[self._ids[chain]]),
             )
             for chain, settings in self._settings.chains.items()
         ]
@@ -248,3 +249,9 @@ class HyperlaneAdapter:
             gates=self._gates,
             now=context.now,
         )
+
+
+def _reading(outpost: Outpost) -> str:
+    """The domains that decide which route a log of this chain is about."""
+    domains = {outpost.domain: outpost.chain, **outpost.origins, **outpost.destinations}
+    return " ".join(f"{domain}={chain}" for domain, chain in sorted(domains.items()))

@@ -1,10 +1,6 @@
--- A lease for whoever comes when nobody holds it. The token follows the server's clock, so that it
--- grows even when the counter was lost with the data.
+-- A lease for whoever comes when nobody holds it.
 if call('EXISTS', 'lease:' .. ARGS.role) == 1 then return false end
-local time = redis.call('TIME')
-local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local last = tonumber(call('GET', 'fence:' .. ARGS.role) or '0')
-local token = string.format('%.0f', math.max(clock, last + 1))
+local token = clock_above(tonumber(call('GET', 'fence:' .. ARGS.role) or '0'))
 call('SET', 'fence:' .. ARGS.role, token)
 call('SET', 'lease:' .. ARGS.role, token .. ' ' .. ARGS.owner, 'PX', ARGS.lease_ms)
 if ARGS.role == 'follower' then

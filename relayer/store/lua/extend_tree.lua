@@ -1,8 +1,9 @@
 check_lease()
 local tree = ARGS.tree
-local now = call('HMGET', 'tree:' .. tree, 'size', 'epoch')
-if (now[1] or '0') ~= ARGS.expected then return 0 end
-if ARGS.epoch ~= '' and (now[2] or '0') ~= ARGS.epoch then return 0 end
+local size, epoch = tree_state(tree)
+if size ~= ARGS.expected then return 0 end
+if ARGS.epoch ~= '' and (epoch or '0') ~= ARGS.epoch then return 0 end
+if not epoch then begin_epoch(tree) end
 for i, run in ipairs(ARGS.runs) do
   call('SETRANGE', string.format('nodes:%s:%d:%d', tree, run[1], run[2]), run[3] * 32, ARGV[i + 1])
 end

@@ -7,6 +7,8 @@ for _, item in ipairs(ARGS.items) do
     save(rec)
   else
     refused[#refused + 1] = item.id
+    -- Whose inclusion is no question any more must not be asked about for ever.
+    if ARGS.step == 'reopen' and not (rec and rec.status == 'included') then call('ZREM', 'included', item.id) end
   end
 end
 return refused

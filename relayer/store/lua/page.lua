@@ -1,7 +1,7 @@
 -- One page of this lane's messages by (time, id), newest or oldest first, and the mark down to which
 -- it is complete ('' when there is no more).
 local after_score, after_id = string.match(ARGS.after, '^(%S+) (.*)$')
-local found, bound, bad = {}, nil, {}
+local found, bound = {}, nil
 
 -- Whether one place comes before another in the order asked for.
 local function is_before(one, two)
@@ -26,7 +26,7 @@ end
 
 local function wanted(place)
   if not must_load then return true end
-  local rec = try_load(place[2], bad)
+  local rec = try_load(place[2], {})
   return rec and (ARGS.reason == '' or rec.reason == ARGS.reason) and is_party(rec, 'sender')
     and is_party(rec, 'recipient')
 end
@@ -99,7 +99,7 @@ for _, place in ipairs(found) do
 end
 local rows = {}
 for _, place in ipairs(out) do
-  local rec = try_load(place[2], bad)
+  local rec = try_load(place[2], {})
   if rec and rec.message then rows[#rows + 1] = {place[1], place[2], call('HGETALL', 'message:' .. place[2])} end
 end
 return {bound and (bound[1] .. ' ' .. bound[2]) or '', rows}

@@ -1,4 +1,6 @@
 -- Leaves wait here until they are contiguous with the tree; ARGV[2] holds them, 32 bytes each.
+-- What is read last counts: a leaf known with another value goes, with all after it. Returns its
+-- index if its block was passed, so that those after it are read again.
 check_lease()
 if call('HEXISTS', 'cursor', 'undo') == 1 then refuse('UNDO', 'a roll-back is not finished') end
 local tree = ARGS.tree
@@ -25,15 +27,14 @@ end
 
 local function leaf_at(i) return string.sub(ARGV[2], (i - 1) * 32 + 1, i * 32) end
 
+local replaced = false
 for i, text in ipairs(ARGS.indexes) do
   local index = tonumber(text)
   local known = known_leaf(index)
   if known and known ~= leaf_at(i) then
     local cursor = tonumber(call('HGET', 'cursor', 'block') or '-1')
-    if block_of(index) <= cursor then
-      refuse('BADLEAF', 'tree ' .. tree .. ': leaf ' .. text .. ' is known with another value')
-    end
-    -- A dead owner stored it above the cursor from a block that was replaced since.
+    -- Above the cursor a dead owner stored it, from a block that was replaced since.
+    if block_of(index) <= cursor then replaced = text end
     cut_tree(tree, index)
     size = tree_size(tree)
     break
@@ -56,4 +57,4 @@ for _, row in ipairs(ARGS.blocks) do
   end
   if not lower then call('ZADD', 'leaf_blocks:' .. tree, block, first .. ' ' .. digest) end
 end
-return 1
+return replaced

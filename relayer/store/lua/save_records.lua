@@ -2,6 +2,7 @@
 check_origin()
 local STUB_MS = string.format('%.0f', ARGS.retention_ms)
 local PAYMENTS = 64
+local GARBAGE_KEPT, GARBAGE_BYTES = 64, 65536
 local created, delivered, bad, payments = {}, {}, {}, 0
 
 local function confirm_delivery(rec)
@@ -32,11 +33,42 @@ local function take_name(rec, item)
   if stub and not stub.message and stub.delivery then put(rec, 'delivery', stub.delivery) end
 end
 
+local function intent_of(id)
+  for _, signer in ipairs(call('SMEMBERS', 'signers')) do
+    local flat = call('HGETALL', 'intents:' .. signer)
+    for i = 1, #flat, 2 do
+      local is_intent = not string.find(flat[i], ':', 1, true)
+      for _, one in ipairs(is_intent and decoded('intents:' .. signer, flat[i + 1]).calls or {}) do
+        if one[1] == id then return signer .. ':' .. flat[i] end
+      end
+    end
+  end
+  return false
+end
+
+-- A record lost alone left its places behind: they would count it twice, and a transaction that
+-- carries it would be sent again.
+local function take_places_back(rec)
+  local is_anew = false
+  for status in pairs(TRANSITIONS) do
+    if call('ZREM', 'status:' .. status .. ':' .. rec.route, rec.id) == 1 then
+      is_anew = true
+      uncount(status, rec.route)
+    end
+  end
+  if not is_anew then return end
+  call('ZREM', 'included', rec.id)
+  call('ZREM', 'claimed', rec.id)
+  for _, gate in ipairs(call('SMEMBERS', 'gates')) do call('ZREM', 'gate:' .. gate, rec.id) end
+  put(rec, 'intent', intent_of(rec.id))
+end
+
 local function create(rec, item)
   call('PERSIST', 'message:' .. rec.id)
   take_content(rec, item)
   take_name(rec, item)
   put(rec, 'route', item.route)
+  take_places_back(rec)
   put(rec, 'status', 'waiting')
   put(rec, 'reason', 'new')
   put(rec, 'since', NOW)
@@ -47,6 +79,20 @@ local function create(rec, item)
   call('ZADD', 'status:waiting:' .. rec.route, NOW, rec.id)
   count(rec, 1)
   wake(rec, NOW)
+  if rec.intent then
+    move(rec, 'ready', 'proved', '')
+    move(rec, 'submitted', 'broadcast', '')
+  end
+end
+
+-- What is no record is kept where a person can look at it, and the chain's word takes its place.
+local function set_aside(id)
+  local dump = redis.call('DUMP', BASE .. 'message:' .. id) or ''
+  if #dump <= GARBAGE_BYTES and call('HLEN', 'garbage') < GARBAGE_KEPT then
+    call('HSET', 'garbage', id, dump)
+  end
+  call('DEL', 'message:' .. id)
+  return load(id)
 end
 
 local function save_message(rec, item)
@@ -120,7 +166,13 @@ end
 
 local savers = {M = save_message, D = save_delivery, P = save_payment, G = save_progress}
 for _, item in ipairs(ARGS.items) do
-  local rec = try_load(item.kind == 'M' and item.id or own_id(item.id), bad)
+  local id = item.kind == 'M' and item.id or own_id(item.id)
+  local rec = try_load(id, bad)
+  if not rec and item.kind == 'M' then rec = set_aside(id) end
   if rec then savers[item.kind](rec, item) end
+end
+-- A number that does not follow the one we know tells that the batches between were lost.
+if ARGS.batch ~= '' and (tonumber(call('HGET', 'batches', ARGS.origin)) or 0) >= ARGS.batch - 1 then
+  call('HSET', 'batches', ARGS.origin, ARGS.batch)
 end
 return {created, delivered, payments, bad}

@@ -1,8 +1,8 @@
 -- Size and epoch, then wanted nodes by [level, chunk, slots]; a slot never written is 32 zero bytes.
 local WORD = 32
 local BLANK = string.rep('\0', WORD)
-local epoch = call('HGET', 'tree:' .. ARGS.tree, 'epoch') or '0'
-local out = {string.format('%.0f', tree_size(ARGS.tree)), epoch}
+local size, epoch = tree_state(ARGS.tree)
+local out = {size, epoch or '0'}
 for _, asked in ipairs(ARGS.chunks) do
   local name = string.format('nodes:%s:%d:%d', ARGS.tree, asked[1], asked[2])
   local words = {}

@@ -1,7 +1,7 @@
 -- Moves the cursor down and marks that facts above it are to be undone.
 check_lease()
 local now = call('HMGET', 'cursor', 'block', 'floor', 'undo')
-if now[2] and tonumber(ARGS.block) < tonumber(now[2]) then
+if not ARGS.over and now[2] and tonumber(ARGS.block) < tonumber(now[2]) then
   refuse('TOODEEP', 'chain ' .. ARGS.chain .. ': facts at or below block ' .. now[2] .. ' can not be undone any more')
 end
 if now[1] and not now[3] and tonumber(ARGS.block) > tonumber(now[1]) then
@@ -10,4 +10,8 @@ end
 local undo = ARGS.block
 if now[3] and tonumber(now[3]) < tonumber(undo) then undo = now[3] end
 call('HSET', 'cursor', 'block', ARGS.block, 'hash', ARGS.hash, 'undo', undo)
+if ARGS.over then
+  call('HSET', 'cursor', 'over', '1')
+  call('HDEL', 'cursor', 'floor')
+end
 return undo

@@ -35,6 +35,12 @@ local function decoded(name, text)
   return value
 end
 
+-- The server's clock in microseconds, or more: it grows even when what was counted is lost.
+local function clock_above(last)
+  local time = redis.call('TIME')
+  return string.format('%.0f', math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), last + 1))
+end
+
 -- Takes money out of budgets of one day, or gives it back; whole gwei, which fit 64 bits.
 local function spend(what)
   for budget, gwei in pairs(what.gwei) do
@@ -221,6 +227,19 @@ end
 local function count(rec, by)
   local field = rec.status .. ' ' .. rec.reason .. ' ' .. rec.route
   if call('HINCRBY', 'counts', field, by) <= 0 then call('HDEL', 'counts', field) end
+end
+
+-- Takes a message out of the counts of which only the status is known.
+local function uncount(status, route)
+  local most, field = 0, nil
+  local flat = call('HGETALL', 'counts')
+  for i = 1, #flat, 2 do
+    local is_alike = string.sub(flat[i], 1, #status + 1) == status .. ' '
+      and string.sub(flat[i], -#route - 1) == ' ' .. route
+    local number = tonumber(flat[i + 1]) or 0
+    if is_alike and number > most then most, field = number, flat[i] end
+  end
+  if field and call('HINCRBY', 'counts', field, -1) <= 0 then call('HDEL', 'counts', field) end
 end
 
 local function leave_gate(rec)
@@ -434,8 +453,27 @@ end
 
 -- Trees ----------------------------------------------------------------------------------------
 
+-- Size and epoch as texts; the epoch is false for a tree that was never stored.
+local function tree_state(tree)
+  local found = call('HMGET', 'tree:' .. tree, 'size', 'epoch')
+  for _, text in ipairs({found[1] or '0', found[2] or '0'}) do
+    if not string.match(text, '^%d+$') then
+      refuse('GARBAGE', 'the key ' .. BASE .. 'tree:' .. tree .. ' holds ' .. string.sub(text, 1, 40)
+        .. ' where a number belongs; delete the key, and the tree is built anew from the chain')
+    end
+  end
+  return found[1] or '0', found[2]
+end
+
 local function tree_size(tree)
-  return tonumber(call('HGET', 'tree:' .. tree, 'size') or '0')
+  local size = tree_state(tree)
+  return tonumber(size)
+end
+
+-- An epoch no tree had before, not even one of a store that was lost since.
+local function begin_epoch(tree)
+  local _, last = tree_state(tree)
+  call('HSET', 'tree:' .. tree, 'epoch', clock_above(last or '0'))
 end
 
 -- Forgets leaves from `first` on, in the tree and among the loose ones.
@@ -451,7 +489,7 @@ local function cut_tree(tree, first)
   local size = tree_size(tree)
   if first < size then
     call('HSET', 'tree:' .. tree, 'size', string.format('%.0f', first))
-    call('HINCRBY', 'tree:' .. tree, 'epoch', 1)
+    begin_epoch(tree)
     return first
   end
   return size
