@@ -187,6 +187,7 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
             group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
             if parts.settings.webhooks:
                 tell = _notifiers(parts)
+                parts.metrics.lease(chain.name, Role.WEBHOOKS.value, False)
                 group.create_task(_tenure(parts, chain, Role.WEBHOOKS, owner, tell).run())
             if signers[chain.chain_id]:
                 own = signers[chain.chain_id]

@@ -35,11 +35,11 @@ Wanted = Callable[[Event], bool]
 class Listener:
     """One client: what it wants, and the frames that wait for it."""
 
-    def __init__(self, client: str, wanted: Wanted, joined: Places) -> None:
+    def __init__(self, client: str, wanted: Wanted) -> None:
         self.client = client
         self.wanted = wanted
-        self.joined = joined
-        """Where the tail was when it came: frames behind that are queued."""
+        self.joined: Places | None = None
+        """Where the tail was when it came, None until that is known: what is behind is queued."""
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE)
         self.is_over = False
 
@@ -124,19 +124,22 @@ class Tail:
         page = await self._store.events(chain, places.get(chain, 0), limit=PAGE)
         if page.missed:
             places[chain] = page.start
-            self._offer(reset_frame(places, page.missed), None)
+            frame = reset_frame(places, page.missed)
+            for listener in list(self._listeners):
+                self._offer(listener, frame)
         for event in page.events:
             places[chain] = event.number
-            if any(one.wanted(event) for one in self._listeners):
-                self._offer(event_frame(event, places), event)
+            wanting = [one for one in self._listeners if one.wanted(event)]
+            frame = event_frame(event, places) if wanting else b""
+            for listener in wanting:
+                self._offer(listener, frame)
         places[chain] = page.upto
         return page.upto != page.newest
 
-    def _offer(self, frame: bytes, event: Event | None) -> None:
-        for listener in list(self._listeners):
-            wants = event is None or listener.wanted(event)
-            if wants and not listener.is_over and not listener.offer(frame):
-                self._metrics.dropped("too_slow")
+    def _offer(self, listener: Listener, frame: bytes) -> None:
+        is_here = listener.joined is not None and not listener.is_over
+        if is_here and not listener.offer(frame):
+            self._metrics.dropped("too_slow")
 
     @contextlib.asynccontextmanager
     async def join(self, client: str, wanted: Wanted) -> AsyncIterator[Listener]:
@@ -146,11 +149,11 @@ class Tail:
         if is_full or self._is_closed:
             self._metrics.dropped("too_many")
             raise Refused(503, "too many listen already; try again later", retry_after_s=5)
-        listener = Listener(client, wanted, {})
+        listener = Listener(client, wanted)
         self._listeners.add(listener)
         self._metrics.subscribers(len(self._listeners))
         try:
-            listener.joined = await self._now()
+            await self._place(listener)
             self._somebody.set()
             yield listener
         finally:
@@ -160,14 +163,15 @@ class Tail:
                 self._somebody.clear()
                 self._places = None
 
-    async def _now(self) -> Places:
+    async def _place(self, listener: Listener) -> None:
+        """Note where it joins, between two readings: what came before is never queued for it."""
         async with self._reading:
             if self._places is None:
                 found: dict[ChainId, int] = {}
                 for chain in await self._store.chains():
                     found[chain] = (await self._store.events(chain, None, limit=1)).newest
                 self._places = found
-            return dict(self._places)
+            listener.joined = dict(self._places)
 
     @property
     def place(self) -> str:
@@ -179,9 +183,10 @@ class Tail:
 
         A chain that is not in `places` had no event then. `places` moves along.
         """
-        for chain in [chain for chain in places if chain not in listener.joined]:
+        joined = listener.joined or {}
+        for chain in [chain for chain in places if chain not in joined]:
             del places[chain]
-        for chain, upto in listener.joined.items():
+        for chain, upto in joined.items():
             while places.get(chain, 0) != upto:
                 page = await self._store.events(chain, places.get(chain, 0), limit=PAGE)
                 if page.missed:
