@@ -23,6 +23,7 @@ from relayer.checkup import check_chain, check_code, check_protocols, check_stor
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp
 from relayer.ops.api import ApiMetrics, DappApi, Limits
+from relayer.ops.api.tail import POLL_S
 from relayer.ops.http import Health, Readiness, serve
 from relayer.ops.metrics import Metrics
 from relayer.ops.pulse import ask_store
@@ -30,7 +31,7 @@ from relayer.ops.views import Finding
 from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
 from relayer.pipeline.lane import ChainBells, Engine, make_follower, run_follower, run_lane
-from relayer.pipeline.loop import Bell
+from relayer.pipeline.loop import Bell, run_agent
 from relayer.pipeline.notifier import refresh_webhooks, run_notifiers
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.tenure import Tenure
@@ -164,10 +165,13 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
     signers = {chain.chain_id: _signers(chain) for chain in parts.chains.values()}
     listening = asyncio.Event()
     async with asyncio.TaskGroup() as group:
+        api = _dapp_api(parts, signers)
+        tailing = run_agent(api.tail, Bell(), idle_s=POLL_S, on_failure=parts.metrics.agent_failed)
+        group.create_task(tailing)
         group.create_task(
             serve(
                 parts.settings.http,
-                _dapp_api(parts, signers),
+                api,
                 parts.metrics,
                 partial(_readiness, parts),
                 version=__version__,

@@ -75,6 +75,5 @@ def dapp_api(store: ApiStore, metrics: Metrics, **changes: Any) -> DappApi:
         "metrics": ApiMetrics(metrics.registry),
         "now": lambda: Timestamp(1_700_000_100.0),
         "version": "9.9",
-        "poll_s": 0.01,
     }
     return DappApi(store=store, **{**usual, **changes})

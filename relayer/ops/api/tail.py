@@ -12,19 +12,15 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
-import structlog
-
-from relayer.errors import RelayerError
 from relayer.message import ChainId, Event
 from relayer.ops.api.metering import ApiMetrics
 from relayer.ops.api.places import Places, place_text
 from relayer.ops.api.ports import EventReader
-from relayer.ops.stopping import stop_if_cancelled
 from relayer.ops.views import event_view
 from relayer.ops.web import Refused
 
 POLL_S = 0.25
-FAILED_PAUSE_S = 2.0
+"""How long an event waits at most until it is read."""
 PAGE = 500
 QUEUE = 1000
 """Frames that may wait for one listener."""
@@ -74,7 +70,7 @@ class Listener:
 
 
 class Tail:
-    """The one reader; `run()` it, `join()` from the handlers."""
+    """The one reader, an agent whose `tick()` is called for ever; handlers `join()` it."""
 
     def __init__(
         self,
@@ -83,35 +79,26 @@ class Tail:
         *,
         most: int,
         most_per_client: int,
-        poll_s: float = POLL_S,
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._most = most
         self._most_per_client = most_per_client
-        self._poll_s = poll_s
         self._places: dict[ChainId, int] | None = None
         """None while nobody listens."""
         self._reading = asyncio.Lock()
-        self._somebody = asyncio.Event()
         self._listeners: set[Listener] = set()
         self._is_closed = False
 
-    async def run(self) -> None:
-        """Read until cancelled; while nobody listens nothing is read."""
-        while True:
-            stop_if_cancelled()
-            await self._somebody.wait()
-            try:
-                busy = await self.tick()
-            except RelayerError as error:
-                structlog.get_logger("relayer").warning("events_unreadable", error=error.label)
-                await asyncio.sleep(FAILED_PAUSE_S)
-                continue
-            await asyncio.sleep(0 if busy else self._poll_s)
+    @property
+    def name(self) -> str:
+        return "event_tail"
 
     async def tick(self) -> bool:
-        """Read what is new on every chain and hand it on; True when there is more."""
+        """Read what is new on every chain and hand it on; True when there is more.
+
+        While nobody listens nothing is read.
+        """
         async with self._reading:
             if self._places is None:
                 return False
@@ -154,13 +141,11 @@ class Tail:
         self._metrics.subscribers(len(self._listeners))
         try:
             await self._place(listener)
-            self._somebody.set()
             yield listener
         finally:
             self._listeners.discard(listener)
             self._metrics.subscribers(len(self._listeners))
             if not self._listeners:
-                self._somebody.clear()
                 self._places = None
 
     async def _place(self, listener: Listener) -> None:
