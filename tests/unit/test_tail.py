@@ -82,6 +82,19 @@ async def test_who_joins_during_a_reading_gets_nothing_twice() -> None:
         assert len(await frames(second)) == 1
 
 
+async def test_catching_up_ends_though_the_store_lost_its_events() -> None:
+    """Wiped between joining and catching up: what is left is told, and nobody waits for more."""
+    stream = Stream()
+    tail = tail_of(stream)
+    async with tail.join("a", lambda _: True) as listener:
+        stream.last = {TEN: 50, TWENTY: 200}
+        places = {TEN: 40, TWENTY: 198}
+        async with asyncio.timeout(5):
+            told = [frame async for frame in tail.missed(listener, places)]
+    assert len(told) == 12
+    assert places == {TEN: 100, TWENTY: 200}
+
+
 async def test_a_full_queue_ends_its_listener_alone() -> None:
     """The slow one is over; the others hear on."""
     stream = Stream()

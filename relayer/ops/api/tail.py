@@ -181,7 +181,9 @@ class Tail:
                     places[chain] = event.number
                     if event.number <= upto and listener.wanted(event):
                         yield event_frame(event, places)
-                places[chain] = min(page.upto, upto)
+                # A store that lost its events meanwhile has no more than this, and never will.
+                is_all = page.upto == page.newest
+                places[chain] = upto if is_all else min(page.upto, upto)
 
     def close(self) -> None:
         """Send everybody away, and let nobody in."""
