@@ -4,7 +4,7 @@
 PYTHON ?= python3
 CONFIG ?= config/relayer.yaml
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench run clean
+.PHONY: help setup demo test check bench run screens lock clean
 
 key = $(shell cat $(1) | cksum | tr -d ' ')
 VENV_STAMP := .venv/.locked-$(call key,requirements-dev.lock)
@@ -34,6 +34,19 @@ bench: setup ## speed and latency on local chains
 
 run: setup ## the service, with CONFIG=config/relayer.yaml
 	@.venv/bin/relayer --config $(CONFIG) run
+
+screens: setup ## pictures of the page, by a real browser, into build/screens and the README
+	@.venv/bin/pytest -q tests/browser/test_show.py
+	@cp build/screens/desktop.png docs/images/page.png
+
+LOCK := build/lock/bin/uv pip compile pyproject.toml --quiet --universal --all-extras \
+	--generate-hashes --no-emit-index-url --no-header
+
+lock: ## pin the packages of pyproject.toml anew; keeps the versions that still fit
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install -qq --disable-pip-version-check uv
+	@$(LOCK) -o requirements.lock
+	@$(LOCK) --group dev -o requirements-dev.lock
 
 clean: ## remove what make installed and what tools cached; keeps data/
 	rm -rf .venv node_modules build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -242,6 +242,9 @@ class Call:
     access_list: tuple[tuple[Address, tuple[bytes, ...]], ...] = ()
     shareable: bool = True
     """May run inside Multicall3 (False: it needs our own address as msg.sender)."""
+    sender: Address | None = None
+    """The only account that may make it, where the inbox asks who calls; it travels alone, and is
+    refused when the lane has no such signer."""
     what: str = "deliver"
     final: bool = True
     """False for a step after which the message needs more steps."""

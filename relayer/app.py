@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -18,31 +18,42 @@ import structlog
 from relayer import __version__, protocols
 from relayer.adapter import Adapter, ChainReader, Step
 from relayer.chains import ChainClient
-from relayer.chains.signers import Signer, load_signer
+from relayer.chains.signers import openers_of
 from relayer.checkup import check_chain, check_code, check_protocols, check_store
+from relayer.desk import Desk, Sources
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
-from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp
+from relayer.generations import Generations
+from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp, TxHash
 from relayer.ops.api import ApiMetrics, DappApi, Limits
 from relayer.ops.api.tail import POLL_S
 from relayer.ops.http import Health, Readiness, serve
+from relayer.ops.logs import Logging
 from relayer.ops.metrics import Metrics
+from relayer.ops.operator.beside import Beside
+from relayer.ops.operator.door import Door
+from relayer.ops.operator.pages import build_app
 from relayer.ops.pulse import ask_store
+from relayer.ops.traces import Traces
 from relayer.ops.views import Finding
+from relayer.ops.web import WebServer
+from relayer.parts import Parts
 from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
-from relayer.pipeline.lane import ChainBells, Engine, make_follower, run_follower, run_lane
+from relayer.pipeline.lane import ChainBells, Engine, run_follower, run_lane
 from relayer.pipeline.loop import Bell, run_agent
 from relayer.pipeline.notifier import refresh_webhooks, run_notifiers
+from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
+from relayer.pipeline.roster import Roster
 from relayer.pipeline.tenure import Tenure
+from relayer.rereading import ask_again, block_of, chain_named, see_through
 from relayer.self_relay import SelfRelay
 from relayer.serving import LiveNetwork, Served
 from relayer.settings import Settings, parse_section
-from relayer.store import Lease, Rescan, Role, Store
+from relayer.store import Lease, Role, Store
 
 DRAIN_S = 30.0
 GAUGES_EVERY_S = 2.0
-WATCH_EVERY_S = 0.5
 
 
 def now() -> Timestamp:
@@ -61,35 +72,42 @@ class Context:
     now: Callable[[], Timestamp]
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything `build` opened, for whoever runs, proves or backfills with it."""
-
-    settings: Settings
-    store: Store
-    chains: Mapping[str, ChainClient]
-    engine: Engine
-    bells: Mapping[ChainId, ChainBells]
-    metrics: Metrics
-    api_metrics: ApiMetrics
-
-
 @contextlib.asynccontextmanager
 async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Parts]:
     """Open store, chains and adapters; close them in reverse order.
 
     `attach` shares the embedded store of a running relayer instead of being refused.
     """
+    metrics = Metrics(version=__version__)
+    api_metrics = ApiMetrics(metrics.registry)
+    async with (
+        _opened_store(settings, attach=attach) as store,
+        _assembled(store, settings, metrics=metrics, api_metrics=api_metrics) as parts,
+    ):
+        yield parts
+
+
+@contextlib.asynccontextmanager
+async def _opened_store(settings: Settings, *, attach: bool = False) -> AsyncIterator[Store]:
+    store = await Store.open(
+        settings.redis,
+        settings.data_dir,
+        clock=now,
+        attach=attach,
+        retention_s=settings.retention_s,
+    )
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _assembled(
+    store: Store, settings: Settings, *, metrics: Metrics, api_metrics: ApiMetrics
+) -> AsyncIterator[Parts]:
+    """Everything but the store, which outlives a configuration."""
     async with contextlib.AsyncExitStack() as stack:
-        metrics = Metrics(version=__version__)
-        store = await Store.open(
-            settings.redis,
-            settings.data_dir,
-            clock=now,
-            attach=attach,
-            retention_s=settings.retention_s,
-        )
-        stack.push_async_callback(store.aclose)
         chains: dict[str, ChainClient] = {}
         for name, chain_settings in settings.chains.items():
             chain = ChainClient(name, chain_settings, clock=time.time, observer=metrics.rpc)
@@ -110,14 +128,19 @@ async def build(settings: Settings, *, attach: bool = False) -> AsyncIterator[Pa
             forest=forest,
             adapters=adapters,
             policy=Policy(settings.policy),
+            pauses=PauseBoard(
+                store,
+                names={chain.chain_id: name for name, chain in chains.items()},
+                on_change=partial(_wake_all, bells),
+            ),
             metrics=metrics,
             now=now,
             rng=random.Random(),  # noqa: S311 - jitter, not a secret
             dry_run=settings.dry_run,
             on_facts=partial(_wake_lanes, bells),
+            traces=_traces(settings, stack),
         )
-        names = [webhook.name for webhook in settings.webhooks]
-        api_metrics = ApiMetrics(metrics.registry, webhooks=names)
+        api_metrics.declare_webhooks(webhook.name for webhook in settings.webhooks)
         yield Parts(settings, store, chains, engine, bells, metrics, api_metrics)
 
 
@@ -131,41 +154,119 @@ def _adapters(settings: Settings, context: Context) -> dict[BridgeName, Adapter]
     return adapters
 
 
+def _traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces | None:
+    if settings.traces is None:
+        return None
+    url = settings.traces.url.get_secret_value()
+    traces = Traces(url, sample=settings.traces.sample, version=__version__)
+    stack.push_async_callback(traces.aclose)
+    return traces
+
+
 def _wake_lanes(bells: Mapping[ChainId, ChainBells], facts: Sequence[Fact]) -> None:
     for chain in destinations(facts):
         if chain in bells:
             bells[chain].prover.ring()
 
 
-async def run(settings: Settings, *, on_ready: Callable[[], None] | None = None) -> None:
-    """Relay until SIGTERM or SIGINT; stops within 35 s, in the reverse order of its start."""
+def _wake_all(bells: Mapping[ChainId, ChainBells]) -> None:
+    for chain in bells.values():
+        for bell in (chain.follower, chain.prover, chain.submitter):
+            bell.ring()
+
+
+async def run(
+    settings: Settings,
+    *,
+    on_ready: Callable[[], None] | None = None,
+    reread: Callable[[], Settings] | None = None,
+    logging: Logging | None = None,
+) -> None:
+    """Relay until SIGTERM or SIGINT; stops within 35 s, in the reverse order of its start.
+
+    SIGHUP, or an operator, has it take up what `reread` returns then, without a restart.
+    `logging` is what can be changed of this process's logs.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     owner = settings.instance or f"{socket.gethostname()}:{os.getpid()}"
     log = structlog.get_logger("relayer").bind(instance=owner)
-    async with build(settings) as parts:
-        service = asyncio.create_task(_serve_all(parts, owner, on_ready))
+    sources = Sources(reread or (lambda: settings), logging or Logging(settings.log.level))
+    metrics = Metrics(version=__version__)
+    api_metrics = ApiMetrics(metrics.registry)
+    async with _opened_store(settings) as store:
+        opened = partial(_opened_generation, store, metrics=metrics, api_metrics=api_metrics)
+        generations = Generations(opened, partial(_work, owner), stop=_stopped)
+        desk = Desk(generations, sources, now)
+        loop.add_signal_handler(signal.SIGHUP, desk.reload_soon)
+        await generations.start(settings)
+        service = asyncio.create_task(_serve_all(generations, desk, on_ready))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({service, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if service.done():
-            await service
-        log.info("stopping")
-        service.cancel()
-        _, stuck = await asyncio.wait({service}, timeout=DRAIN_S)
-    if stuck:
+        if not service.done():
+            log.info("stopping")
+        failed = service.done()
+        ended = await _stopped(service)
+        await generations.aclose()
+    if not ended or generations.is_stuck:
         log.error("stop_timed_out", seconds=DRAIN_S)
         os._exit(1)  # the store is closed; what a stuck task holds is in Redis
+    if failed:
+        service.result()
     log.info("stopped")
 
 
-async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | None) -> None:
-    signers = {chain.chain_id: _signers(chain) for chain in parts.chains.values()}
+async def _stopped(task: asyncio.Task[None]) -> bool:
+    """Cancel a task and wait for its end, but not for ever; whether it has ended."""
+    task.cancel()
+    _, stuck = await asyncio.wait({task}, timeout=DRAIN_S)
+    return not stuck
+
+
+@contextlib.asynccontextmanager
+async def _opened_generation(
+    store: Store, settings: Settings, *, metrics: Metrics, api_metrics: ApiMetrics
+) -> AsyncIterator[Parts]:
+    """What agents work with; keys are opened now, so that a bad one stops nothing that works."""
+    async with (
+        _assembled(store, settings, metrics=metrics, api_metrics=api_metrics) as parts,
+        _rosters(parts) as rosters,
+    ):
+        yield replace(parts, rosters=rosters)
+
+
+@contextlib.asynccontextmanager
+async def _rosters(parts: Parts) -> AsyncIterator[Mapping[str, Roster]]:
+    """The signers of every chain that has any, opened once; closed after everything else."""
+    rosters = {
+        name: Roster(
+            name,
+            openers_of(parts.settings, name, os.environ),
+            on_open=partial(parts.metrics.declare_signer, name),
+        )
+        for name, chain in parts.settings.chains.items()
+        if chain.signers
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        for roster in rosters.values():
+            stack.push_async_callback(roster.aclose)
+        await asyncio.gather(*(roster.open() for roster in rosters.values()))
+        yield rosters
+
+
+async def _serve_all(
+    generations: Generations[Parts], desk: Desk, on_ready: Callable[[], None] | None
+) -> None:
+    """The servers, and behind them one generation of agents after another."""
+    parts = generations.present
+    desk.take_up(parts.settings)
     listening = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        api = _dapp_api(parts, signers)
+    api = _dapp_api(generations)
+    async with contextlib.AsyncExitStack() as servers, asyncio.TaskGroup() as group:
+        await _serve_operators(servers, parts, desk, beside=Beside(api))
         tailing = run_agent(api.tail, Bell(), idle_s=POLL_S, on_failure=parts.metrics.agent_failed)
         group.create_task(tailing)
         group.create_task(
@@ -173,7 +274,7 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
                 parts.settings.http,
                 api,
                 parts.metrics,
-                partial(_readiness, parts),
+                partial(_readiness, generations),
                 version=__version__,
                 on_listening=lambda _port: listening.set(),
             )
@@ -182,6 +283,29 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
         if on_ready is not None:
             on_ready()
         group.create_task(parts.store.guard())
+        group.create_task(desk.run())
+        group.create_task(generations.run())
+
+
+async def _serve_operators(
+    servers: contextlib.AsyncExitStack, parts: Parts, desk: Desk, *, beside: Beside
+) -> None:
+    at = parts.settings.operator
+    if at is None:
+        return
+    door = Door(desk.tokens, parts.store, parts.metrics, now=now)
+    app = build_app(store=parts.store, running=desk, door=door, now=now, beside=beside)
+    server = WebServer(app, section="operator", host=at.host, port=at.port)
+    port = await server.start()
+    servers.push_async_callback(server.aclose)
+    structlog.get_logger("relayer").info("operator_listening", host=at.host, port=port)
+
+
+async def _work(owner: str, parts: Parts) -> None:
+    """One generation: every chain's agents, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(parts.engine.pauses.watch())
+        await parts.engine.pauses.known.wait()  # nothing is sent before we know what may be
         group.create_task(_refresh_gauges(parts))
         for chain in parts.chains.values():
             bells = parts.bells[chain.chain_id]
@@ -193,10 +317,15 @@ async def _serve_all(parts: Parts, owner: str, on_ready: Callable[[], None] | No
                 tell = _notifiers(parts)
                 parts.metrics.lease(chain.name, Role.WEBHOOKS.value, False)
                 group.create_task(_tenure(parts, chain, Role.WEBHOOKS, owner, tell).run())
-            if signers[chain.chain_id]:
-                own = signers[chain.chain_id]
-                lane = partial(run_lane, parts.engine, chain, own, bells, poll_s=poll_s)
+            roster = parts.rosters.get(chain.name)
+            if roster is not None:
+                lane = partial(run_lane, parts.engine, chain, roster, bells, poll_s=poll_s)
                 group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
+                if roster.missing:
+                    failed = parts.metrics.agent_failed
+                    group.create_task(
+                        run_agent(roster, Bell(), idle_s=GAUGES_EVERY_S, on_failure=failed)
+                    )
 
 
 def _notifiers(parts: Parts) -> Callable[[Lease], Awaitable[None]]:
@@ -211,16 +340,22 @@ def _notifiers(parts: Parts) -> Callable[[Lease], Awaitable[None]]:
     )
 
 
-def _dapp_api(parts: Parts, signers: Mapping[ChainId, Sequence[Signer]]) -> DappApi:
+def _dapp_api(generations: Generations[Parts]) -> DappApi:
+    """The reading API; it tells of the generation that is at work when it is asked."""
+
     def served() -> Served:
-        addresses = {chain: [one.address for one in own] for chain, own in signers.items()}
+        parts = generations.present
+        addresses = {
+            chain.chain_id: sorted(parts.signers_of(name)) for name, chain in parts.chains.items()
+        }
         return Served(parts.chains, parts.engine.adapters, addresses)
 
+    parts = generations.present
     http = parts.settings.http
     return DappApi(
         store=parts.store,
         network=LiveNetwork(parts.store, served, time.monotonic),
-        prove=SelfRelay(lambda: parts.engine.adapters, time.monotonic).prove,
+        prove=SelfRelay(lambda: generations.present.engine.adapters, time.monotonic).prove,
         metrics=parts.api_metrics,
         now=now,
         limits=Limits(
@@ -233,16 +368,6 @@ def _dapp_api(parts: Parts, signers: Mapping[ChainId, Sequence[Signer]]) -> Dapp
         ),
         version=__version__,
     )
-
-
-def _signers(chain: ChainClient) -> list[Signer]:
-    found: list[Signer] = []
-    for place, one in enumerate(chain.settings.signers):
-        try:
-            found.append(load_signer(one, os.environ))
-        except ConfigInvalid as error:
-            raise ConfigInvalid(f"chains.{chain.name}.signers[{place}]: {error}") from None
-    return found
 
 
 def _tenure(parts: Parts, chain: ChainClient, role: Role, owner: str, work) -> Tenure:  # type: ignore[no-untyped-def]
@@ -274,10 +399,10 @@ async def _refresh_gauges(parts: Parts) -> None:
         metrics.declare_chain(
             chain.name,
             endpoints=[one.name for one in chain.health()],
-            signers=[signer.address for signer in _signers(chain)],
         )
     while True:
         await ask_store(store, metrics)
+        metrics.paused((one.target.kind, one.target.name) for one in parts.engine.pauses.all())
         with contextlib.suppress(RelayerError):
             metrics.messages(await store.counts())
             await refresh_webhooks(parts.settings.webhooks, store, parts.api_metrics)
@@ -293,7 +418,8 @@ async def _refresh_gauges(parts: Parts) -> None:
         await asyncio.sleep(GAUGES_EVERY_S)
 
 
-async def _readiness(parts: Parts) -> Health:
+async def _readiness(generations: Generations[Parts]) -> Health:
+    parts = generations.present
     chains = {
         name: Readiness(True)
         if any(endpoint.healthy for endpoint in chain.health())
@@ -318,53 +444,22 @@ async def prove(settings: Settings, message_id: MessageId) -> Step:
 async def backfill(
     settings: Settings,
     chain_name: str,
-    first: BlockNumber,
-    last: BlockNumber,
+    blocks: tuple[BlockNumber, BlockNumber] | TxHash,
     progress: Callable[[int, int], None],
-) -> int:
-    """Have an inclusive block range read again through the live code path; returns its blocks.
+) -> tuple[BlockNumber, BlockNumber]:
+    """Have a range of blocks, or the block of a transaction, read again through the live code path.
 
     A running relayer does it when there is one, else we do; when we are cut off, it stays asked
-    for. What is stored already stays as it is, and the cursor does not move.
+    for. What is stored already stays as it is, and the cursor does not move. Returns the range.
     """
     async with build(settings, attach=True) as parts:
-        chain = parts.chains.get(chain_name)
-        if chain is None:
-            raise ConfigInvalid(f"chains.{chain_name} is not in the configuration")
-        final = await chain.final_header()
-        if last > final.number:
-            raise ConfigInvalid(
-                f"--to {last} is not final yet: the newest final block of {chain_name} is"
-                f" {final.number}"
-            )
-        await parts.store.ask_rescan(chain.chain_id, first, last)
-        await _see_through(parts, chain, Rescan(first, last, first), progress)
-    return last - first + 1
-
-
-async def _see_through(
-    parts: Parts, chain: ChainClient, asked: Rescan, progress: Callable[[int, int], None]
-) -> None:
-    """Watch a range being read again; do it ourselves whenever nobody follows the chain."""
-    owner = f"backfill:{socket.gethostname()}:{os.getpid()}"
-    lease: Lease | None = None
-    total = asked.last - asked.first + 1
-    try:
-        while True:
-            found = await parts.store.rescans(chain.chain_id)
-            left = next((one for one in found if one.name == asked.name), None)
-            progress(total if left is None else left.at - asked.first, total)
-            if left is None:
-                return
-            if lease is None or not await parts.store.renew(lease):
-                lease = await parts.store.acquire(chain.chain_id, Role.FOLLOWER, owner)
-            if lease is None:
-                await asyncio.sleep(WATCH_EVERY_S)
-            else:
-                await make_follower(parts.engine, chain, lease).rescan(asked.last)
-    finally:
-        if lease is not None:
-            await parts.store.release_lease(lease)
+        chain = chain_named(parts, chain_name)
+        if isinstance(blocks, str):
+            block = await block_of(chain, blocks)
+            blocks = block, block
+        asked = await ask_again(parts, chain_name, *blocks)
+        await see_through(parts, chain, asked, progress)
+    return asked.first, asked.last
 
 
 async def check_online(settings: Settings) -> list[Finding]:

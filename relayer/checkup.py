@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 
 from relayer import protocols
 from relayer.adapter import Adapter
 from relayer.chains import ChainClient
-from relayer.chains.signers import load_signer
+from relayer.chains.signers import Opener, openers_of
 from relayer.errors import RelayerError
+from relayer.message import Address, Wei
 from relayer.ops.views import Finding
 from relayer.settings import ChainSettings, Settings
 from relayer.store import Store
@@ -27,15 +29,51 @@ async def check_chain(name: str, settings: Settings) -> list[Finding]:
         findings = [Finding(subject, True, f"chain id {chain.chain_id} at every endpoint")]
         findings += await _finality(chain, subject)
         findings.append(await _multicall(chain, settings.chains[name], subject))
-        for place, one in enumerate(settings.chains[name].signers):
-            where = f"{subject}.signers[{place}]"
-            signer = load_signer(one, os.environ)
-            balance = await chain.balance(signer.address)
-            text = f"{signer.address} has {balance / 10**18:.6f} of the native coin"
-            findings.append(Finding(where, balance > 0, text))
+        for opener in openers_of(settings, name, os.environ):
+            findings.append(await _signer(chain, opener))
         return findings
     except RelayerError as error:
         return [Finding(subject, False, str(error))]
+    finally:
+        await chain.aclose()
+
+
+async def _signer(chain: ChainClient, opener: Opener) -> Finding:
+    """Its key answers, and it has money."""
+    found = await ask_signer(chain, opener)
+    if found.balance is None:
+        return Finding(opener.at, False, found.problem)
+    text = f"{found.address} has {found.balance / 10**18:.6f} of the native coin"
+    return Finding(opener.at, found.balance > 0, text)
+
+
+@dataclass(frozen=True, slots=True)
+class SignerAnswer:
+    """Whose key a signer's is and what that account has, as far as somebody told."""
+
+    address: Address | None
+    balance: Wei | None
+    problem: str = ""
+
+
+async def ask_signer(chain: ChainClient, opener: Opener) -> SignerAnswer:
+    """Open a signer and ask the chain for its balance."""
+    address = None
+    try:
+        signer = await opener.open()
+        await signer.aclose()
+        address = signer.address
+        return SignerAnswer(address, Wei(await chain.balance(address)))
+    except RelayerError as error:
+        return SignerAnswer(address, None, str(error).removeprefix(f"{opener.at}: "))
+
+
+async def ask_signers(name: str, settings: Settings) -> list[SignerAnswer]:
+    """Every signer of one chain, in the order of its section."""
+    chain = ChainClient(name, settings.chains[name], clock=time.time)
+    try:
+        openers = openers_of(settings, name, os.environ)
+        return [await ask_signer(chain, opener) for opener in openers]
     finally:
         await chain.aclose()
 

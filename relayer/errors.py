@@ -7,11 +7,13 @@ RelayerError
 │   ├── RangeTooWide       the provider wants a smaller eth_getLogs range
 │   ├── StaleEndpoint      the endpoint has not seen the block we asked about
 │   ├── EndpointsDisagree  a quorum read found different answers
+│   ├── SignerUnavailable  a key cannot sign now, or its keeper answered nonsense
 │   ├── StoreUnavailable   Redis did not answer
 │   └── LeaseLost          another replica holds the lane or follower now
 ├── Permanent          this message, call or input will not get better by itself
 │   ├── CallReverted       the EVM ran the call and refused it
 │   ├── RpcRefused         the node understood the request and refused it
+│   ├── SigningRefused     a signer's own limits forbid the transaction
 │   ├── BadChainData       a log, header or view does not have the promised shape
 │   ├── IllegalTransition  the store refused a change of state
 │   └── UnknownRecord      no such message, route or key
@@ -78,6 +80,18 @@ class EndpointsDisagree(Transient):
     label = "endpoints_disagree"
 
 
+class SignerUnavailable(Transient):
+    """A signature could not be had from `signer`; `lasting` when only a person can change that."""
+
+    label = "signer_unavailable"
+
+    def __init__(self, signer: str, cause: str, *, lasting: bool = False) -> None:
+        super().__init__(f"signer {signer}: {cause}")
+        self.signer = signer
+        self.cause = cause
+        self.lasting = lasting
+
+
 class StoreUnavailable(Transient):
     """Redis did not answer in time or is not a primary."""
 
@@ -115,6 +129,12 @@ class RpcRefused(Permanent):
         super().__init__(f"rpc error {code}: {text}")
         self.code = code
         self.text = text
+
+
+class SigningRefused(Permanent):
+    """A signer may not sign this transaction; the text says which limit of its forbids it."""
+
+    label = "signing_refused"
 
 
 class BadChainData(Permanent):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import NewType
 
 ChainId = NewType("ChainId", int)
@@ -184,6 +185,9 @@ class Message:
     leaf_index: int | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     """Further immutable fields of the protocol."""
+    inbox_id: MessageId | None = None
+    """What the inbox calls it where that is another name: a delivery or progress seen under this
+    name is the message's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +260,17 @@ class Record:
     def route(self) -> Route:
         return self.message.route
 
+    @property
+    def wasted(self) -> int:
+        """Transactions of ours that were mined without effect, as far back as the timeline goes."""
+        return sum(
+            sent.status is Status.SUBMITTED and then.reason in _IN_VAIN
+            for sent, then in pairwise(self.timeline)
+        )
+
+
+_IN_VAIN = frozenset({Reason.TARGET_FAILED, Reason.CALL_REVERTED, Reason.INTERNAL_ERROR})
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -304,6 +319,16 @@ class EventPage:
     """Number of the chain's newest event, in the page or not."""
     missed: int
     """Events asked for that are not kept any more; -1 when nobody knows how many."""
+
+
+def account_word(account: str) -> str:
+    """An address, or the 32-byte word of one, as 64 hex digits: what accounts are compared by."""
+    return account.lower().removeprefix("0x").rjust(64, "0")
+
+
+def is_same_account(one: str, other: str) -> bool:
+    """Equal as 32-byte words: a 20-byte address equals its left-padded form."""
+    return account_word(one) == account_word(other)
 
 
 # --- facts: what a chain said in a block we hold final --------------------------------------

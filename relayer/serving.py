@@ -28,9 +28,12 @@ from relayer.store import CostTotal, RouteState, Store
 
 ASK_WITHIN_S = 2.0
 """A chain that takes longer is shown as unknown; the others are not kept waiting."""
-BALANCE_FOR_S = 30.0
+ACCOUNT_FOR_S = 15.0
+"""Seconds a signer's balance and nonce are shown before they are asked for again."""
 
 T = TypeVar("T")
+Account = tuple[int | None, int | None]
+"""Balance and nonce, None where the chain did not answer in time."""
 NOTHING_SPENT = CostTotal(Wei(0), Gas(0), 0)
 IDLE = RouteState(None, ())
 
@@ -53,7 +56,7 @@ class LiveNetwork:
         self._store = store
         self._served = served
         self._clock = clock
-        self._balances: dict[tuple[ChainId, Address], Fresh[Wei | None]] = {}
+        self._accounts: dict[tuple[ChainId, Address], Fresh[Account]] = {}
 
     async def routes(self) -> list[RouteReport]:
         """Every configured route."""
@@ -119,13 +122,17 @@ class LiveNetwork:
     async def _signer(self, chain: ChainClient, address: Address) -> SignerReport:
         key = chain.chain_id, address
 
-        async def ask() -> Wei | None:
-            balance = await _within(chain.balance(address))
-            return None if balance is None else Wei(balance)
+        async def ask() -> Account:
+            return await asyncio.gather(
+                _within(chain.balance(address)), _within(chain.nonce(address, "latest"))
+            )
 
-        balance = self._balances.setdefault(key, Fresh(ask, self._clock, for_s=BALANCE_FOR_S))
+        account = self._accounts.setdefault(key, Fresh(ask, self._clock, for_s=ACCOUNT_FOR_S))
         intents = await self._store.intents(chain.chain_id, address)
-        return SignerReport(address, await balance.read(), len(intents))
+        balance, nonce = await account.read()
+        return SignerReport(
+            address, None if balance is None else Wei(balance), nonce, in_flight=len(intents)
+        )
 
     async def _of_all(
         self, chains: Iterable[ChainId], ask: Callable[[ChainId], Awaitable[Mapping[Route, T]]]

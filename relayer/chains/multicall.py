@@ -23,6 +23,10 @@ CHUNK_BYTES = 100_000
 """Calldata per `eth_call`, under the smallest body limits of hosted nodes."""
 
 
+CALL_BYTES = 192
+"""The least that one call takes of `aggregate3Value`'s calldata: offset, head and length."""
+
+
 def encode_aggregate3(views: Sequence[View], *, allow_failure: bool = True) -> bytes:
     """Calldata of `aggregate3`, every view with the same `allow_failure`."""
     heads = [_word_of_address(view.to) + _word(int(allow_failure)) for view in views]
@@ -54,6 +58,31 @@ def decode_aggregate3(answer: bytes, count: int) -> list[ViewResult]:
             raise BadChainData("Multicall3's answer is misshapen")
         results.append(ViewResult(bool(ok), answer[payload + 32 : payload + 32 + size]))
     return results
+
+
+def decode_aggregate3_value(calldata: bytes) -> list[tuple[Address, bool, int, bytes]]:
+    """The calls of `encode_aggregate3_value`; BadChainData unless it writes the very same bytes."""
+    body = calldata[len(AGGREGATE3_VALUE) :]
+    start = _number(body, 0)
+    count = _number(body, start)
+    base = start + 32
+    if count > len(body) // CALL_BYTES:
+        raise BadChainData("fewer calls than are said")
+    calls: list[tuple[Address, bool, int, bytes]] = []
+    total = 0
+    for place in range(count):
+        at = base + _number(body, base + 32 * place)
+        to, allow_failure, value = (_number(body, at + 32 * part) for part in range(3))
+        payload = at + _number(body, at + 96)
+        size = _number(body, payload)
+        total += size
+        if total > len(body):
+            raise BadChainData("calls that share their bytes")
+        data = body[payload + 32 : payload + 32 + size]
+        calls.append((Address(f"0x{to % 2**160:040x}"), allow_failure == 1, value, data))
+    if encode_aggregate3_value(calls) != calldata:
+        raise BadChainData("no plain encoding of calls")
+    return calls
 
 
 def chunks(views: Sequence[View]) -> list[list[View]]:
@@ -94,5 +123,5 @@ def _word_of_address(address: Address) -> bytes:
 
 def _number(answer: bytes, at: int) -> int:
     if at + 32 > len(answer):
-        raise BadChainData("Multicall3's answer is too short")
+        raise BadChainData("too short for Multicall3")
     return int.from_bytes(answer[at : at + 32], "big")

@@ -9,7 +9,18 @@ from __future__ import annotations
 import click
 
 from relayer import __version__
-from relayer.cli import checks, health, messages, service, webhooks
+from relayer.cli import (
+    checks,
+    completion,
+    doctor,
+    health,
+    keys,
+    messages,
+    operating,
+    service,
+    verbs,
+    webhooks,
+)
 from relayer.cli.invocation import CommonGroup, common
 
 
@@ -28,6 +39,17 @@ def main() -> None:
     """Carry messages between chains, and find out where they are."""
 
 
-for _part in (service, messages, webhooks, checks, health):
+for _part in (
+    service,
+    messages,
+    verbs,
+    operating,
+    webhooks,
+    checks,
+    doctor,
+    keys,
+    health,
+    completion,
+):
     for _command in _part.COMMANDS:
         main.add_command(_command)

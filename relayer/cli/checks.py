@@ -59,7 +59,7 @@ def check_config(asked: Invocation, online: bool) -> None:
         code = OK if all(finding.ok for finding in seen) else FAILURE
     asked.show(
         {"ok": code == OK, "findings": [finding_view(finding) for finding in findings]},
-        _findings(findings),
+        findings_table(findings),
     )
     raise SystemExit(code)
 
@@ -120,7 +120,7 @@ def offline_findings(settings: Settings) -> list[Finding]:
     if not settings.bridges:
         found.append(Finding("bridges", False, "is empty: nothing would be relayed; add a bridge"))
     for name, chain in settings.chains.items():
-        found += [_check_signer(settings, name, i) for i in range(len(chain.signers))]
+        found += _check_signers(settings, name)
         if not chain.signers:
             text = "none: messages to this chain are followed and proved, never sent"
             found.append(Finding(f"chains.{name}.signers", True, text))
@@ -193,18 +193,24 @@ def _of_error(subject: str, error: RelayerError) -> Finding:
     return Finding(subject, False, str(error))
 
 
-def _check_signer(settings: Settings, chain: str, index: int) -> Finding:
-    from relayer.chains.signers import load_signer
+def _check_signers(settings: Settings, chain: str) -> list[Finding]:
+    from relayer.chains.signers import LOCAL_KINDS, openers_of
 
-    subject = f"chains.{chain}.signers[{index}]"
-    try:
-        signer = load_signer(settings.chains[chain].signers[index], os.environ)
-    except RelayerError as error:
-        return Finding(subject, False, str(error))
-    return Finding(subject, True, f"signs as {signer.address}")
+    found = []
+    for opener in openers_of(settings, chain, os.environ):
+        try:
+            address = opener.known_address()
+        except RelayerError as error:
+            found.append(_of_error(opener.at, error))
+            continue
+        is_local = opener.settings.kind in LOCAL_KINDS
+        kind = "" if is_local else f"{opener.settings.kind}, asked with --online only: "
+        found.append(Finding(opener.at, True, f"{kind}signs as {address or 'its key says'}"))
+    return found
 
 
-def _findings(findings: Sequence[Finding]) -> Table:
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """What was found, one row each."""
     rows = [("ok" if f.ok else "WRONG", f.subject, f.text) for f in findings]
     return table_of(("", "what", "found"), rows)
 

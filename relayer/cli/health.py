@@ -53,7 +53,7 @@ def health(asked: Invocation) -> None:
     at = asked.settings().http
     if at.port == 0:
         raise ConfigInvalid("http.port: 0 means any free one, so it cannot be asked; name a port")
-    found = ask(_reachable(at.host), at.port)
+    found = ask(reachable(at.host), at.port)
     shown = f"{found.status}: {found.detail}" if found.detail else found.status
     asked.show(asdict(found), shown)
     raise SystemExit(OK if found.ready else FAILURE)
@@ -82,7 +82,7 @@ def ask(host: str, port: int) -> Verdict:
     return Verdict(code == 200, printable(said.status, 60), printable(", ".join(ailing), 1000))
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """An address to connect to: a server that listens on every one listens on loopback."""
     try:
         address = ipaddress.ip_address(host)

@@ -7,14 +7,13 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 from click.exceptions import NoArgsIsHelpError
-from pydantic import BaseModel, SecretStr
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -32,7 +31,7 @@ from relayer.errors import (
 )
 from relayer.ops import logs
 from relayer.ops.views import printable
-from relayer.settings import Settings, load_settings
+from relayer.settings import Settings, load_settings, secrets_in
 
 OK, FAILURE, USAGE, NOT_FOUND, ILLEGAL, UNREACHABLE = range(6)
 """The exit codes."""
@@ -80,9 +79,14 @@ class Invocation:
         self.log_with(level="debug" if self.debug else "warning", style="console", of=settings)
         return settings
 
-    def log_with(self, *, level: str, style: str, of: Settings) -> None:
+    def log_with(self, *, level: str, style: str, of: Settings) -> logs.Logging:
         """Log to standard error, without the secrets of the configuration."""
-        logs.configure(level=level, style=style, secrets=secrets_in(of))
+        return logs.configure(
+            level=level,
+            style=style,
+            secrets=secrets_in(of),
+            colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
+        )
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run one coroutine to its end."""
@@ -197,26 +201,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     return made
-
-
-def secrets_in(model: BaseModel) -> list[str]:
-    """Every secret value of a settings model, however deep."""
-    return list(_secrets_below(model))
-
-
-def _secrets_below(value: Any) -> Iterator[str]:
-    if isinstance(value, SecretStr):
-        yield value.get_secret_value()
-        return
-    parts: Iterable[Any] = ()
-    if isinstance(value, BaseModel):
-        parts = (getattr(value, name) for name in type(value).model_fields)
-    elif isinstance(value, dict):
-        parts = value.values()
-    elif isinstance(value, list | tuple):
-        parts = value
-    for part in parts:
-        yield from _secrets_below(part)
 
 
 def exit_code(error: RelayerError) -> int:

@@ -1,10 +1,10 @@
-"""Commands about messages: list them, show one, and tell the engine what to do with them."""
+"""Commands that show messages: a list, one of them, the dead letters."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,34 +13,32 @@ from rich.table import Table
 from rich.text import Text
 
 from relayer.cli.invocation import (
-    OK,
     Invocation,
     common,
-    exit_code,
     with_invocation,
 )
 from relayer.cli.invocation import table as table_of
-from relayer.cli.types import ID_OR_TX, MESSAGE_ID, ROUTE, WholeNumber
-from relayer.errors import IllegalTransition, UnknownRecord
+from relayer.cli.types import ID_OR_TX, ROUTE, WholeNumber
+from relayer.errors import UnknownRecord
 from relayer.message import MessageId, Reason, Record, Route, Status, TxHash
 from relayer.ops.views import explanation, iso, next_wake_up, printable, record_view
 from relayer.settings import Settings
 
 if TYPE_CHECKING:
-    from relayer.store import Store
+    from relayer.store import Page, Store
 
 MAX_LISTED = 1000
-MAX_NAMED = 1000
 
 
-def _words(kind: type[Status] | type[Reason]) -> click.Choice[str]:
+def words_of(kind: type[Status] | type[Reason]) -> click.Choice[str]:
+    """The values of an enumeration as a choice."""
     return click.Choice([word.value for word in kind])
 
 
 @click.command(name="list")
-@click.option("--status", type=_words(Status), help="Only messages with this status.")
+@click.option("--status", type=words_of(Status), help="Only messages with this status.")
 @click.option("--route", type=ROUTE, help="Only messages of this route.")
-@click.option("--reason", type=_words(Reason), metavar="REASON", help="Only with this reason.")
+@click.option("--reason", type=words_of(Reason), metavar="REASON", help="Only with this reason.")
 @click.option("--limit", type=WholeNumber(1, MAX_LISTED), default=50, show_default=True)
 @click.option("--after", help="Go on behind the mark that the page before ended with.")
 @common
@@ -98,30 +96,42 @@ def show(asked: Invocation, id_or_tx: str) -> None:
     asked.show(views[0] if len(views) == 1 else {"messages": views}, Group(*parts))
 
 
-def _verb(name: str, help_text: str) -> click.Command:
-    """A command that makes the same operator's transition on every message named."""
+@click.command()
+@click.option("--route", type=ROUTE, help="Only messages of this route.")
+@click.option("--reason", type=words_of(Reason), metavar="REASON", help="Only with this reason.")
+@click.option("--limit", type=WholeNumber(1, MAX_LISTED), default=50, show_default=True)
+@click.option("--after", help="Go on behind the mark that the page before ended with.")
+@common
+@with_invocation
+def dead(
+    asked: Invocation, route: Route | None, reason: str | None, limit: int, after: str | None
+) -> None:
+    """List the dead letters with their reason and evidence, newest first."""
+    settings = asked.settings()
 
-    @click.command(name=name, help=help_text)
-    @click.argument("message_ids", type=MESSAGE_ID, nargs=-1, required=True)
-    @common
-    @with_invocation
-    def command(asked: Invocation, message_ids: tuple[MessageId, ...]) -> None:
-        if len(message_ids) > MAX_NAMED:
-            raise click.UsageError(f"at most {MAX_NAMED} messages in one call")
-        settings = asked.settings()
-        wanted = list(dict.fromkeys(message_ids))
-        code = asked.run(_transition(asked, settings, name, wanted))
-        raise SystemExit(code)
+    async def read() -> Page:
+        async with opened_store(settings) as store:
+            return await store.list(
+                status=Status.DEAD,
+                route=route,
+                reason=Reason(reason) if reason else None,
+                limit=limit,
+                after=after,
+            )
 
-    return command
+    page = asked.run(read())
+    views = [record_view(record) for record in page.records]
+    rows = [
+        (view["id"], view["route"], view["reason"], view["since"], _evidence(view))
+        for view in views
+    ]
+    shown: Group | Table = table_of(("message", "route", "reason", "since", "evidence"), rows)
+    if page.after is not None:
+        shown = Group(shown, Text(f"more with --after {page.after!r}"))
+    asked.show({"messages": views, "after": page.after}, shown)
 
 
-hold = _verb("hold", "Hold messages until they are released.")
-release = _verb("release", "Let held messages go on.")
-retry = _verb("retry", "Take up waiting, held or dead messages again, now.")
-drop = _verb("drop", "Give messages up; `retry` takes them up again.")
-
-COMMANDS = (list_messages, show, retry, hold, release, drop)
+COMMANDS = (list_messages, show, dead)
 
 
 @contextlib.asynccontextmanager
@@ -142,31 +152,9 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
         await store.aclose()
 
 
-async def _transition(
-    asked: Invocation, settings: Settings, verb: str, ids: Sequence[MessageId]
-) -> int:
-    """Apply `verb` to each id; the answer is the exit code of the first one that failed."""
-    code = OK
-    rows: list[dict[str, str]] = []
-    async with opened_store(settings) as store:
-        verbs: dict[str, Callable[[MessageId], Awaitable[object]]] = {
-            "hold": store.hold,
-            "release": store.release,
-            "retry": store.retry,
-            "drop": store.drop,
-        }
-        with asked.progress() as bar:
-            for message_id in bar.track(ids, description=verb):
-                try:
-                    await verbs[verb](message_id)
-                    outcome = "ok"
-                except (IllegalTransition, UnknownRecord) as error:
-                    outcome = printable(str(error), 300)
-                    code = code or exit_code(error)
-                rows.append({"id": message_id, "outcome": outcome})
-    cells = [(row["id"], row["outcome"]) for row in rows]
-    asked.show({"verb": verb, "messages": rows}, table_of(("message", verb), cells))
-    return code
+def _evidence(view: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{key}: {value}" for key, value in view["evidence"].items())
+    return printable(told or str(view["explanation"]), 200)
 
 
 def _overview(records: Sequence[Record]) -> Table:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 from rich.text import Text
 
 from relayer.adapter import Call, Done, Refuse, Step, Wait
+from relayer.cli.acting import written_down
 from relayer.cli.invocation import Invocation, common, with_invocation
+from relayer.cli.messages import opened_store
 from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH, WholeNumber
-from relayer.errors import ConfigInvalid, UnknownRecord
+from relayer.errors import ConfigInvalid
 from relayer.message import BlockNumber, MessageId, TxHash
 from relayer.ops.views import printable
 from relayer.self_relay import step_view
-from relayer.settings import Settings
+from relayer.settings import Settings, load_settings
 
 MAX_DEMO_MESSAGES = 100_000
 MAX_DEMO_KILLS = 20
@@ -23,15 +27,16 @@ MAX_DEMO_KILLS = 20
 @common
 @with_invocation
 def run(asked: Invocation, dry_run: bool) -> None:
-    """Relay until SIGTERM or Ctrl-C."""
+    """Relay until SIGTERM or Ctrl-C; SIGHUP takes up a changed configuration."""
     settings = asked.settings()
     from relayer import app
 
-    if dry_run:
-        settings = settings.model_copy(update={"dry_run": True})
+    def reread() -> Settings:
+        return _with(load_settings(asked.config, os.environ), dry_run=dry_run)
+
     level = "debug" if asked.debug else settings.log.level
-    asked.log_with(level=level, style=settings.log.format, of=settings)
-    asked.run(app.run(settings))
+    logging = asked.log_with(level=level, style=settings.log.format, of=settings)
+    asked.run(app.run(_with(settings, dry_run=dry_run), reread=reread, logging=logging))
 
 
 @click.command()
@@ -85,16 +90,25 @@ def backfill(
     _known_chain(settings, chain)
     from relayer import app
 
-    if tx is not None:
-        first = last = asked.run(_block_of(settings, chain, tx))
-    start, end = BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
+    blocks = tx or (BlockNumber(int(first or 0)), BlockNumber(int(last or 0)))
     with asked.progress() as bar:
-        task = bar.add_task(f"blocks of {chain}", total=end - start + 1)
+        task = bar.add_task(f"blocks of {chain}", total=None)
 
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        read = asked.run(app.backfill(settings, chain, start, end, progress))
+        async def work() -> tuple[BlockNumber, BlockNumber]:
+            async with opened_store(settings) as store:
+                return await written_down(
+                    store,
+                    "backfill",
+                    {"chain": chain, "blocks": blocks},
+                    app.backfill(settings, chain, blocks, progress),
+                    told=lambda read: f"blocks {read[0]} to {read[1]} read again",
+                )
+
+        start, end = asked.run(work())
+    read = end - start + 1
     asked.show(
         {"chain": chain, "first": start, "last": end, "blocks": read},
         f"{chain}: blocks {start} to {end} read again ({read} blocks).",
@@ -147,16 +161,5 @@ def _known_chain(settings: Settings, chain: str) -> None:
         raise ConfigInvalid(f"--chain: {printable(chain, 60)!r} is not configured; known: {known}")
 
 
-async def _block_of(settings: Settings, chain: str, tx: TxHash) -> int:
-    """The block that holds a transaction; `UnknownRecord` when the chain has no receipt of it."""
-    from relayer.chains import ChainClient
-
-    client = ChainClient(chain, settings.chains[chain])
-    try:
-        await client.start()
-        (receipt,) = await client.receipts([tx])
-    finally:
-        await client.aclose()
-    if receipt is None:
-        raise UnknownRecord(f"--tx: {tx} is not mined on {chain}")
-    return int(str(receipt["blockNumber"]), 16)
+def _with(settings: Settings, *, dry_run: bool) -> Settings:
+    return settings.model_copy(update={"dry_run": True}) if dry_run else settings

@@ -9,6 +9,7 @@ import click
 
 from relayer.message import Route
 
+_ACCOUNT = re.compile(r"0x([0-9a-fA-F]{24})?[0-9a-fA-F]{40}")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
 
@@ -24,6 +25,19 @@ class Hash32(click.ParamType[str]):
         if not _HASH.fullmatch(text):
             shown = text if len(text) <= 80 else text[:77] + "..."
             self.fail(f"{shown!r} is not 0x and 64 hex digits", param, ctx)
+        return text.lower()
+
+
+class Account(click.ParamType[str]):
+    """An address, or the 32-byte word of one."""
+
+    name = "account"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text in lower case, or fail naming it."""
+        text = str(value)
+        if not _ACCOUNT.fullmatch(text):
+            self.fail(f"{text[:80]!r} is not 0x and 40 or 64 hex digits", param, ctx)
         return text.lower()
 
 
@@ -63,6 +77,7 @@ class RouteText(click.ParamType[Route]):
             )
 
 
+ACCOUNT = Account()
 MESSAGE_ID = Hash32("message id")
 TX_HASH = Hash32("transaction hash")
 ID_OR_TX = Hash32("message id or transaction hash")

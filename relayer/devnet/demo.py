@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import signal
 import tempfile
 import time
@@ -95,8 +96,13 @@ async def demonstrate(
     directory: Path, log: Path, plan: DemoPlan, console: Console
 ) -> dict[str, Any]:
     """Boot, relay, measure, and take everything down again; the answer is the report."""
-    port = free_port()
-    settings = {"http": {"host": "127.0.0.1", "port": port}}
+    port, token_file = free_port(), directory / "operator-token"
+    settings = {
+        "http": {"host": "127.0.0.1", "port": port},
+        "operator": {"host": "127.0.0.1", "port": free_port(), "token_files": [str(token_file)]},
+    }
+    token_file.touch(mode=0o600)
+    token_file.write_text(secrets.token_urlsafe(32), encoding="ascii")
     ground = Ground(directory, make_bridges(plan.protocols), GroundPlan(more_settings=settings))
     for name, reason in left_out(plan.protocols).items():
         console.print(f"Left out: {name}. {reason}", style="yellow")
@@ -289,7 +295,12 @@ def _print_table(rows: Sequence[RouteRow], console: Console) -> None:
 
 async def _keep(ground: Ground, relayer: RelayerProcess, console: Console) -> None:
     """Leave everything up until Ctrl-C, with all the addresses a person needs."""
-    console.print(f"Relayer: {relayer.url}, pid {relayer.pid}, log {relayer.log}")
+    operator = ground.config()["operator"]
+    console.print(f"Page and API: {relayer.url}, pid {relayer.pid}, log {relayer.log}")
+    console.print(
+        f"For operators: http://{operator['host']}:{operator['port']},"
+        f" token in {operator['token_files'][0]}"
+    )
     for name, node in ground.nodes.items():
         console.print(f"{name}: {node.url} chain id {node.options.chain_id}")
     console.print(f"Contracts: see {ground.config_path}. Ctrl-C ends it all.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from relayer.devnet.accounts import Account
 from relayer.devnet.rpc import NodeRpc
@@ -65,8 +66,8 @@ class Deployer:
         With `mine` we make the blocks ourselves, and give up after `MINE_TRIES`.
         """
         queue, self._queue = self._queue, []
-        hashes = [
-            str(tx_hash)
+        sent = [
+            [str(tx_hash)]
             for tx_hash in await self.rpc.batch([("eth_sendTransaction", [tx]) for tx in queue])
         ]
         done = rounds = tries = 0
@@ -78,9 +79,24 @@ class Deployer:
             before, done = done, await self._mined() - int(queue[0]["nonce"], 16)
             rounds = 0 if done > before else rounds + 1
             if done < len(queue) and rounds >= (STALLED_ROUNDS if mine else STALLED_POLLS):
-                hashes[done] = await self._rescue(queue[done], hashes[done])
+                sent[done].append(await self._rescue(queue[done], sent[done][-1]))
                 rounds = 0
-        return hashes
+        return await self._with_receipts(sent)
+
+    async def _with_receipts(self, sent: Sequence[Sequence[str]]) -> list[str]:
+        """The hash of each transaction that was mined, of all its attempts.
+
+        The account's nonce moves before the block's receipts and logs can be read.
+        """
+        flat = [tx_hash for attempts in sent for tx_hash in attempts]
+        while flat:
+            receipts = await self.rpc.batch([("eth_getTransactionReceipt", [one]) for one in flat])
+            mined = {one for one, receipt in zip(flat, receipts, strict=True) if receipt}
+            found = [next((one for one in one_of if one in mined), None) for one_of in sent]
+            if None not in found:
+                return [one for one in found if one is not None]
+            await asyncio.sleep(POLL_S)
+        return []
 
     async def _mined(self) -> int:
         count = await self.rpc.call("eth_getTransactionCount", self.account.address, "latest")

@@ -39,6 +39,11 @@ class Recipient:
         return self.address
 
 
+def reverting_with(text: str, address: Address) -> Recipient:
+    """A recipient that reverts with this reason, of at most 128 bytes."""
+    return Recipient(address, _PROLOGUE + _revert_with(text, _BODY_AT))
+
+
 def _revert_with(text: str, at: int) -> bytes:
     """Code that reverts with Error(string), for a body that starts at byte `at`."""
     revert = encode_call("Error(string)", [text])
@@ -53,10 +58,7 @@ def _revert_with(text: str, at: int) -> bytes:
     )
 
 
-REVERTING = Recipient(
-    Address("0x00000000000000000000000000000000000bad01"),
-    _PROLOGUE + _revert_with("not today", _BODY_AT),
-)
+REVERTING = reverting_with("not today", Address("0x00000000000000000000000000000000000bad01"))
 """Reverts with the reason "not today"."""
 
 REVERT_BOMB = Recipient(

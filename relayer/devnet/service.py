@@ -24,13 +24,13 @@ class RelayerProcess:
 
     def __init__(self, config: Path, port: int, log: Path) -> None:
         self._config = config
-        self._port = port
+        self.port = port
         self.log = log
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:

@@ -1,4 +1,4 @@
-"""The public HTTP server: health, readiness, metrics, and the API for dApps. It only reads."""
+"""The public HTTP server: health, readiness, metrics, the API for dApps, the page. Reads only."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from relayer.ops.api import DappApi
 from relayer.ops.api.application import EVENTS_PATH
 from relayer.ops.fresh import Fresh
 from relayer.ops.metrics import Metrics
+from relayer.ops.page import Page
 from relayer.ops.views import printable
 from relayer.ops.web import Refused, WebServer, bounded, only, secured
 
@@ -93,6 +94,7 @@ def build_app(
     app.router.add_get("/healthz", pages.healthz)
     app.router.add_get("/readyz", pages.readyz)
     app.router.add_get("/metrics", pages.metrics)
+    Page().add_to(app.router)
     api.hang_into(app)
     return app
 

@@ -29,11 +29,49 @@ SHORTEST_SECRET = 6
 LONG_SEGMENT = 12
 """A path segment of a URL from here on may be a key; `v2` and `mainnet` are not."""
 
+LEVELS = ("debug", "info", "warning", "error")
+
+_NUMBERS = {name: logging.getLevelNamesMapping()[name.upper()] for name in LEVELS}
+_METHODS = {**_NUMBERS, "exception": logging.ERROR, "critical": logging.CRITICAL}
+"""How high each way to log is."""
+
 _EVENT = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 _SECRET_FIELD = re.compile(
     r"(secret|passw|api_?key|private|mnemonic|token$|authorization|credential|^url$|_url$|^raw$)"
 )
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]{1,20})://([^\s/?#'\"<>]*)([^\s'\"<>)\]]*)", re.IGNORECASE)
+
+
+class Logging:
+    """What of this process's logging can be changed while it runs, for every logger there is.
+
+    Loggers keep the processors they were bound with, so these are changed in their place.
+    """
+
+    def __init__(self, level: str = "info", secrets: Iterable[str] = ()) -> None:
+        self.redactor = Redactor(secrets)
+        self._level = level
+        self._number = _NUMBERS[level]
+
+    @property
+    def level(self) -> str:
+        """The lowest level that is logged, one of `LEVELS`."""
+        return self._level
+
+    def set_level(self, level: str) -> None:
+        """Log from this level on; KeyError when it is none of `LEVELS`."""
+        self._number, self._level = _NUMBERS[level], level
+        logging.getLogger().setLevel(max(self._number, logging.WARNING))
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Hide these too from now on; what was hidden stays so."""
+        self.redactor.learn(secrets)
+
+    def drop_lower(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """First of the chain: events below the level end here."""
+        if _METHODS.get(method, logging.CRITICAL) < self._number:
+            raise structlog.DropEvent
+        return event
 
 
 def configure(
@@ -42,25 +80,27 @@ def configure(
     style: str = "json",
     secrets: Iterable[str] = (),
     stream: TextIO | None = None,
-) -> None:
+    colors: bool | None = None,
+) -> Logging:
     """Set up structlog and the standard library's logging for this process.
 
     `level` is debug, info, warning or error; `style` is json or console; every string in `secrets`
     (of a URL: its private parts) is blotted out wherever it occurs; `stream` is standard error
-    when not given.
+    when not given; `colors` are for a terminal when not given. Returns what can be changed later.
     """
     out = stream or sys.stderr
-    number = logging.getLevelNamesMapping()[level.upper()]
+    told = Logging(level, secrets)
     structlog.configure(
-        processors=processors(style, secrets=secrets, colors=out.isatty()),
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=processors(style, told=told, colors=out.isatty() if colors is None else colors),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
-    _adopt_library_logs(max(number, logging.WARNING))
+    _adopt_library_logs(max(_NUMBERS[level], logging.WARNING))
+    return told
 
 
-def processors(style: str, *, secrets: Iterable[str] = (), colors: bool = False) -> list[Processor]:
+def processors(style: str, *, told: Logging, colors: bool = False) -> list[Processor]:
     """The chain every event passes, renderer last."""
     last: Processor = (
         structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_plain_traceback)
@@ -68,12 +108,13 @@ def processors(style: str, *, secrets: Iterable[str] = (), colors: bool = False)
         else structlog.processors.JSONRenderer(ensure_ascii=True)
     )
     return [
+        told.drop_lower,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         fixed_event_name,
-        Redactor(secrets),
+        told.redactor,
         last,
     ]
 
@@ -91,9 +132,15 @@ class Redactor:
     """Hides secret fields, the private parts of URLs and known secrets, and bounds every value."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {part for secret in secrets for part in _private_parts(secret)}
-        longest_first = sorted(known, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if known else None
+        self._parts: set[str] = set()
+        self._known: re.Pattern[str] | None = None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Hide these as well."""
+        self._parts |= {part for secret in secrets for part in _private_parts(secret)}
+        longest_first = sorted(self._parts, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if self._parts else None
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         return {key: self._field(key, value, 0) for key, value in event.items()}

@@ -6,6 +6,7 @@ series of a configured chain and route exists from the start, so that `rate()` s
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
@@ -71,6 +72,15 @@ TX_OUTCOMES = (
 )
 """What becomes of a transaction; any other word counts as `other`."""
 
+SIGNING_BUCKETS = (0.001, 0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+SIGNING_ERRORS = ("signer_unavailable", "signing_refused")
+"""Why there was no signature; a cancelled one is none of them."""
+REFUSALS = ("no_token", "wrong_token", "many_tokens", "too_many_failures", "too_many_requests")
+"""Why the operator API turned a request away."""
+
+ACT_OUTCOMES = ("ok", "refused", "failed")
+
 LEASE_ROLES = ("follower", "lane")
 
 
@@ -117,6 +127,7 @@ class Metrics:
         self._why_not()
         self._what_does_it_cost()
         self._is_it_about_to_break()
+        self._who_does_what_to_it()
 
     def render(self) -> bytes:
         """All series in the Prometheus text format."""
@@ -172,6 +183,7 @@ class Metrics:
         self._reorgs = self._counter(
             "reorgs", "Blocks replaced after the finality rule had accepted them.", "chain"
         )
+        self._paused = self._gauge("paused", "1 for what operators have paused.", "kind", "what")
         self._crashes = self._counter("agent_failures", "Failed ticks of agents.", "agent", "kind")
 
     def _what_does_it_cost(self) -> None:
@@ -216,6 +228,16 @@ class Metrics:
         self._in_flight = self._gauge(
             "signer_nonces_in_flight", "Nonces used and not yet settled.", "chain", "signer"
         )
+        self._signing = Histogram(
+            "relayer_signing_seconds",
+            "Seconds a signature took.",
+            ("chain", "signer"),
+            buckets=SIGNING_BUCKETS,
+            registry=self.registry,
+        )
+        self._signing_errors = self._counter(
+            "signing_errors", "Signatures that were not to be had.", "chain", "signer", "kind"
+        )
         self._tree = self._gauge("tree_leaves", "Contiguous leaves stored.", "tree")
         self._gaps = self._gauge(
             "audit_missing_leaves", "Leaves the chain has and we lack.", "tree"
@@ -236,6 +258,16 @@ class Metrics:
         for kind in STORE_ERRORS:
             self._store_errors.labels(kind)
         self._memory = self._gauge("store_memory_bytes", "Memory Redis uses.")
+
+    def _who_does_what_to_it(self) -> None:
+        self._refusals = self._counter(
+            "operator_refusals", "Requests that the operator API refused, by why.", "why"
+        )
+        for why in REFUSALS:
+            self._refusals.labels(why)
+        self._acts = self._counter("operator_acts", "Acts of operators by outcome.", "outcome")
+        for outcome in ACT_OUTCOMES:
+            self._acts.labels(outcome)
 
     # --- series that must exist from the start -----------------------------------------------
 
@@ -260,7 +292,14 @@ class Metrics:
             for method in ("eth_call", "eth_getLogs", "eth_sendRawTransaction"):
                 self._rpc.labels(chain, endpoint, method, "ok")
         for signer in signers:
-            self._in_flight.labels(chain, signer)
+            self.declare_signer(chain, signer)
+
+    def declare_signer(self, chain: str, signer: str) -> None:
+        """Create the series of a signer at zero."""
+        self._in_flight.labels(chain, signer)
+        self._signing.labels(chain, signer)
+        for kind in SIGNING_ERRORS:
+            self._signing_errors.labels(chain, signer, kind)
 
     def declare_route(self, route: Route) -> None:
         """Create the series of a configured route at zero."""
@@ -282,6 +321,13 @@ class Metrics:
         self._tree.labels(tree)
         self._gaps.labels(tree)
         self._mismatches.labels(tree)
+
+    def forget(self, **labels: str) -> None:
+        """Remove every series that has all these labels: what it told of is no more."""
+        for found in vars(self).values():
+            if isinstance(found, Counter | Gauge | Histogram):
+                with contextlib.suppress(ValueError):  # it does not have all of these labels
+                    found.remove_by_labels(labels)
 
     # --- is it active? -----------------------------------------------------------------------
 
@@ -337,6 +383,12 @@ class Metrics:
         """A block that the finality rule had accepted was replaced."""
         self._reorgs.labels(chain).inc()
 
+    def paused(self, things: Iterable[tuple[str, str]]) -> None:
+        """Everything that is paused, by kind and name, in place of what was."""
+        self._paused.clear()
+        for kind, what in things:
+            self._paused.labels(kind, what).set(1)
+
     def agent_failed(self, agent: str, kind: str) -> None:
         """An agent's tick failed; `kind` is an error label or `crash`."""
         self._crashes.labels(agent, kind).inc()
@@ -383,6 +435,13 @@ class Metrics:
         """Nonces of a configured signer that are used and not yet settled."""
         self._in_flight.labels(chain, signer).set(nonces)
 
+    def signing(self, chain: str, signer: str, outcome: str, seconds: float) -> None:
+        """A signer was asked for a signature: `ok`, or one of `SIGNING_ERRORS`."""
+        if outcome == "ok":
+            self._signing.labels(chain, signer).observe(max(0.0, seconds))
+        elif outcome in SIGNING_ERRORS:
+            self._signing_errors.labels(chain, signer, outcome).inc()
+
     def tree(self, tree: str, leaves: int) -> None:
         """Number of contiguous leaves stored of an outbox tree."""
         self._tree.labels(tree).set(leaves)
@@ -405,6 +464,16 @@ class Metrics:
         """Redis was asked how it is and failed with one of `STORE_ERRORS`."""
         self._store.set(0)
         self._store_errors.labels(kind if kind in STORE_ERRORS else "other").inc()
+
+    # --- who does what to it? ----------------------------------------------------------------
+
+    def operator_refused(self, why: str) -> None:
+        """The operator API turned a request away for one of `REFUSALS`."""
+        self._refusals.labels(why).inc()
+
+    def operator_act(self, outcome: str) -> None:
+        """An operator's act came to one of `ACT_OUTCOMES`."""
+        self._acts.labels(outcome).inc()
 
     # --- making them -------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.AWAITING_TARGET: "Waiting until there is a contract at its recipient's address.",
     Reason.AWAITING_PAYMENT: "Waiting until its delivery pays enough for what it costs.",
     Reason.BUDGET_SPENT: "Waiting because a budget of `policy.fee` is spent for today.",
-    Reason.PAUSED: "Waiting because the bridge is paused.",
+    Reason.PAUSED: "Waiting because the bridge is paused, or because an operator paused it here.",
     Reason.RATE_LIMITED: "Waiting because the bridge limits how much may pass.",
     Reason.SOURCE_UNREACHABLE: "Waiting because something it depends on does not answer.",
     Reason.ROOT_MISMATCH: "Waiting because our root is not the chain's: a person should look.",
@@ -53,7 +53,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.REORGED: "A block that held it was replaced; it is followed anew.",
     Reason.HELD_BY_OPERATOR: "Held by an operator: `relayer release` lets it go on.",
     Reason.DENIED_BY_POLICY: "Held by the policy: change the policy, then `relayer release`.",
-    Reason.UNSUPPORTED: "Held because this bridge set-up is not supported.",
+    Reason.UNSUPPORTED: "Not carried because this bridge set-up is not supported.",
     Reason.UNTRUSTED_ROOT: "Held because a root could not be trusted: a person must look.",
     Reason.DROPPED_BY_OPERATOR: "Dropped by an operator: `relayer retry` takes it up again.",
     Reason.RETRIES_EXHAUSTED: "Given up after too many failures: `relayer retry` starts over.",
@@ -64,6 +64,9 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.INTERNAL_ERROR: "Put off by a bug of the relayer: see its log.",
 }
 """Every reason in words that need no knowledge of this program."""
+
+_AGAIN = "; it is tried again."
+_GIVEN_UP = "; given up: `relayer retry` starts over."
 
 _FINISHED = frozenset({Status.DELIVERED, Status.HELD, Status.DEAD, Status.ORPHANED})
 """Statuses that no clock ends."""
@@ -134,6 +137,8 @@ def event_view(event: Event) -> dict[str, Any]:
 def explanation(record: Record) -> str:
     """One or two sentences: why the message is where it is, and what the engine adds to that."""
     sentence = SENTENCES[record.reason]
+    if record.status is Status.DEAD:
+        sentence = sentence.replace(_AGAIN, _GIVEN_UP)
     if record.status is Status.ORPHANED:
         sentence = "Its origin block was replaced; it comes back if it is included again."
     detail = printable(record.detail)

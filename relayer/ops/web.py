@@ -94,8 +94,10 @@ def _seldom_logger() -> logging.Logger:
     return logger
 
 
-def bounded(at_once: int, *, streams: frozenset[str] = frozenset()) -> Middleware:
-    """Answers at most so many requests at once, each within `ANSWER_WITHIN_S`.
+def bounded(
+    at_once: int, *, within_s: float = ANSWER_WITHIN_S, streams: frozenset[str] = frozenset()
+) -> Middleware:
+    """Answers at most so many requests at once, each within so many seconds.
 
     `streams` are paths whose answers go on while the caller listens; they bound themselves.
     """
@@ -110,7 +112,7 @@ def bounded(at_once: int, *, streams: frozenset[str] = frozenset()) -> Middlewar
             raise Refused(503, "too many requests at once; try again", retry_after_s=1)
         free -= 1
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with asyncio.timeout(within_s):
                 return await handler(request)
         except TimeoutError:
             raise Refused(504, "the answer took too long; try again", retry_after_s=1) from None
@@ -154,24 +156,29 @@ class Refused(Exception):
         retry_after_s: int | None = None,
     ) -> None:
         super().__init__(text)
-        self._status = status
+        self.status = status
         self._error = {"code": _CODES.get(status, "refused"), "text": text}
         if field is not None:
             self._error["field"] = field
         if value is not None:
             self._error["value"] = printable(value, 100)
         self._headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
+        if status == 401:
+            self._headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
 
     def answer(self) -> web.Response:
         """The error as `{"error": {code, text, field?, value?}}`."""
-        return web.json_response({"error": self._error}, status=self._status, headers=self._headers)
+        return web.json_response({"error": self._error}, status=self.status, headers=self._headers)
 
 
 _CODES = {
     400: "bad_request",
+    401: "unauthorized",
     404: "not_found",
     405: "method_not_allowed",
+    409: "conflict",
     413: "too_large",
+    415: "unsupported_media_type",
     429: "too_many_requests",
     500: "internal_error",
     503: "unavailable",

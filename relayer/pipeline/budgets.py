@@ -5,14 +5,15 @@ One lane spends on one destination, so its budgets are in that chain's wei and n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from relayer.adapter import Clock, Wait
-from relayer.message import ChainId, Gas, Reason, Timestamp, Wei
+from relayer.message import ChainId, Reason, Timestamp, Wei
 from relayer.pipeline.inbox import ReadyCall
-from relayer.pipeline.policy import Offer, Policy
+from relayer.pipeline.packing import Pack
+from relayer.pipeline.policy import Budget, Offer, Policy
 from relayer.store import Charge, Store
 
 GWEI = 10**9
@@ -24,7 +25,8 @@ LONGEST_WAIT_S = 3600.0
 class Admission:
     """The messages of a pack that may be sent, and what they take out of budgets."""
 
-    items: tuple[ReadyCall, ...]
+    pack: Pack
+    """What is left of it; perhaps nothing."""
     waits: tuple[tuple[ReadyCall, Wait], ...]
     charge: Charge | None
 
@@ -40,40 +42,59 @@ class Budgets:
         self._store = store
         self._now = now
 
-    async def admit(self, items: Sequence[ReadyCall], gas: Gas, cost: Wei) -> Admission:
-        """Split a pack that needs `gas` and is expected to cost `cost` wei, shared evenly."""
-        share = Wei(-(-cost // len(items)))
-        each = Gas(gas // len(items))
-        waits: list[tuple[ReadyCall, Wait]] = []
-        paid: list[ReadyCall] = []
-        for item in items:
-            wait = self._policy.unpaid(item.record, Offer(each, share, item.call.income))
-            if wait is None:
-                paid.append(item)
-            else:
-                waits.append((item, wait))
-        limits = {item.record.id: self._policy.budgets(item.record) for item in paid}
-        if not any(limits.values()):
-            return Admission(tuple(paid), tuple(waits), None)
+    async def admit(self, pack: Pack, price: Wei, data_fee: Wei) -> Admission:
+        """Split a pack by what each of its calls costs at `price` wei a gas, its part of the
+        `data_fee` by its size."""
+        costs = _costs(pack, price, data_fee)
+        waits: dict[int, Wait] = {}
+        for place, (item, gas) in enumerate(zip(pack.items, pack.shares, strict=True)):
+            wait = self._policy.unpaid(item.record, Offer(gas, costs[place], item.call.income))
+            if wait is not None:
+                waits[place] = wait
+        limits = {
+            place: self._policy.budgets(item.record)
+            for place, item in enumerate(pack.items)
+            if place not in waits
+        }
+        charge = None
+        if any(limits.values()):
+            charge = await self._charge(limits, costs, waits)
+        put_off = tuple((pack.items[place], wait) for place, wait in waits.items())
+        return Admission(pack.without(waits), put_off, charge)
+
+    async def _charge(
+        self,
+        limits: Mapping[int, Sequence[Budget]],
+        costs: Sequence[Wei],
+        waits: dict[int, Wait],
+    ) -> Charge | None:
+        """Take each call's cost out of its budgets in turn; what they cannot bear waits."""
         today = datetime.fromtimestamp(self._now(), UTC)
         names = sorted({budget.name for own in limits.values() for budget in own})
         taken = await self._store.spent(self._chain, today.date().isoformat(), names)
         before = dict(taken)
-        gwei = -(-share // GWEI)
-        kept: list[ReadyCall] = []
-        for item in paid:
-            own = limits[item.record.id]
+        expected = 0
+        for place, own in limits.items():
+            gwei = -(-costs[place] // GWEI)
             over = [one for one in own if (taken[one.name] + gwei) * GWEI > one.limit]
             if over:
                 left = max(0, over[0].limit - taken[over[0].name] * GWEI)
-                waits.append((item, _until_tomorrow(today, over[0].name, share, left)))
+                waits[place] = _until_tomorrow(today, over[0].name, costs[place], left)
                 continue
+            expected += costs[place]
             for one in own:
                 taken[one.name] += gwei
-            kept.append(item)
         charges = {name: taken[name] - before[name] for name in names if taken[name] > before[name]}
-        charge = Charge(today.date().isoformat(), charges, Wei(share * len(kept)))
-        return Admission(tuple(kept), tuple(waits), charge if charges else None)
+        return Charge(today.date().isoformat(), charges, Wei(expected)) if charges else None
+
+
+def _costs(pack: Pack, price: Wei, data_fee: Wei) -> list[Wei]:
+    """Wei of each call, rounded up."""
+    size = sum(len(item.call.data) for item in pack.items) or 1
+    return [
+        Wei(gas * price - (-data_fee * len(item.call.data) // size))
+        for gas, item in zip(pack.shares, pack.items, strict=True)
+    ]
 
 
 def _until_tomorrow(today: datetime, budget: str, cost: int, left: int) -> Wait:

@@ -27,6 +27,7 @@ from relayer.message import (
     Timestamp,
 )
 from relayer.ops.metrics import Metrics
+from relayer.ops.traces import Traces
 from relayer.pipeline.forest import Forest
 from relayer.store import Cursor, Lease, SaveResult, Store
 
@@ -67,6 +68,7 @@ class Follower:
         metrics: Metrics,
         on_facts: Callable[[Sequence[Fact]], None],
         now: Callable[[], Timestamp],
+        traces: Traces | None = None,
     ) -> None:
         self._chain = chain
         self._sources = sources_on(chain.chain_id, adapters)
@@ -76,6 +78,7 @@ class Follower:
         self._metrics = metrics
         self._on_facts = on_facts
         self._now = now
+        self._traces = traces
         self._range = LogRange(chain.settings.max_log_range)
         self._adopted = False
         self._log = structlog.get_logger("relayer").bind(agent=self.name, chain=chain.name)
@@ -158,18 +161,21 @@ class Follower:
             await self._forest.grow(self._lease, leaves)
         if others:
             saved = await self._store.save_facts(self._lease, others)
-            self._observe(saved)
+            await self._observe(saved)
             self._log.info("facts_stored", first=first, last=last, facts=len(facts))
         if facts:
             self._on_facts(facts)
         return header
 
-    def _observe(self, saved: SaveResult) -> None:
+    async def _observe(self, saved: SaveResult) -> None:
         for delivery in saved.new_deliveries:
             age_s = self._now() - delivery.seen_at
             self._metrics.stage(delivery.route, "seen_to_delivered", age_s)
         for key in saved.unreadable:
             self._log.error("record_unreadable", key=key[:300])
+        if self._traces is not None and saved.new_deliveries:
+            ids = [delivery.id for delivery in saved.new_deliveries]
+            self._traces.note_delivered(await self._store.get_many(ids, chain=self._lease.chain))
 
     def _decode(self, adapter: Adapter, logs: Sequence[Log]) -> list[Fact]:
         """Decode all; when something is malformed, lose only the transaction that holds it."""

@@ -13,14 +13,17 @@ from relayer.chains import ChainClient
 from relayer.chains.signers import Signer
 from relayer.message import Address, BridgeName, Fact, Timestamp
 from relayer.ops.metrics import Metrics
+from relayer.ops.traces import Traces
 from relayer.pipeline.auditor import Auditor
 from relayer.pipeline.follower import Follower
 from relayer.pipeline.forest import Forest
 from relayer.pipeline.inbox import Inbox
 from relayer.pipeline.loop import Bell, run_agent
 from relayer.pipeline.nonces import SignerLane
+from relayer.pipeline.pauses import PausableAgent, PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.prover import Prover
+from relayer.pipeline.roster import Roster
 from relayer.pipeline.submitter import Submitter
 from relayer.store import Lease, Store
 
@@ -36,11 +39,13 @@ class Engine:
     forest: Forest
     adapters: Mapping[BridgeName, Adapter]
     policy: Policy
+    pauses: PauseBoard
     metrics: Metrics
     now: Callable[[], Timestamp]
     rng: random.Random
     dry_run: bool
     on_facts: Callable[[Sequence[Fact]], None]
+    traces: Traces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ def make_follower(engine: Engine, chain: ChainClient, lease: Lease) -> Follower:
         lease=lease,
         metrics=engine.metrics,
         on_facts=engine.on_facts,
+        traces=engine.traces,
         now=engine.now,
     )
 
@@ -86,20 +92,25 @@ async def run_follower(
     )
     async with asyncio.TaskGroup() as group:
         start = partial(run_agent, on_failure=engine.metrics.agent_failed)
-        group.create_task(start(follower, bells.follower, idle_s=poll_s))
-        group.create_task(start(auditor, Bell(), idle_s=AUDIT_EVERY_S))
+        pausable = partial(PausableAgent, chain=chain.chain_id, pauses=engine.pauses)
+        group.create_task(start(pausable(follower), bells.follower, idle_s=poll_s))
+        group.create_task(start(pausable(auditor), Bell(), idle_s=AUDIT_EVERY_S))
 
 
 async def run_lane(
     engine: Engine,
     chain: ChainClient,
-    signers: Sequence[Signer],
+    roster: Roster,
     bells: ChainBells,
     lease: Lease,
     *,
     poll_s: float,
 ) -> None:
-    """Prove and submit for one destination until cancelled or until the lease is lost."""
+    """Prove and submit for one destination until cancelled or until the lease is lost.
+
+    Returns, to be started anew, when a signer that was missing has been opened.
+    """
+    signers = roster.signers
     inbox = Inbox(chain.settings.lane.claim * INBOX_BATCHES)
     prover = Prover(
         chain=chain,
@@ -107,6 +118,7 @@ async def run_lane(
         store=engine.store,
         lease=lease,
         policy=engine.policy,
+        pauses=engine.pauses,
         metrics=engine.metrics,
         out=inbox,
         on_ready=bells.submitter.ring,
@@ -119,16 +131,23 @@ async def run_lane(
         store=engine.store,
         lease=lease,
         policy=engine.policy,
+        pauses=engine.pauses,
         metrics=engine.metrics,
         inbox=inbox,
         now=engine.now,
         rng=engine.rng,
         dry_run=engine.dry_run,
+        lacks_signers=roster.missing > 0,
     )
     async with asyncio.TaskGroup() as group:
         start = partial(run_agent, on_failure=engine.metrics.agent_failed)
-        group.create_task(start(prover, bells.prover, idle_s=poll_s))
-        group.create_task(start(submitter, bells.submitter, idle_s=poll_s))
+        agents = [
+            group.create_task(start(prover, bells.prover, idle_s=poll_s)),
+            group.create_task(start(submitter, bells.submitter, idle_s=poll_s)),
+        ]
+        await roster.grown(beyond=len(signers))
+        for agent in agents:
+            agent.cancel()
 
 
 async def _signer_lanes(
@@ -145,6 +164,7 @@ async def _signer_lanes(
             signer=signer,
             store=engine.store,
             lease=lease,
+            pauses=engine.pauses,
             metrics=engine.metrics,
             now=engine.now,
         )

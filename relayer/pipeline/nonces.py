@@ -13,14 +13,17 @@ from dataclasses import dataclass, replace
 import rlp
 import structlog
 
+from relayer.acts import Target
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, bump, quote
 from relayer.chains.signers import Signer
 from relayer.chains.transactions import Envelope, SendProblem, classify_send_error
-from relayer.errors import RpcRefused, Transient
+from relayer.errors import RpcRefused, SignerUnavailable, SigningRefused, Transient
 from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, Wei
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.packing import INTRINSIC_GAS, Body
+from relayer.pipeline.pauses import PauseBoard
+from relayer.pipeline.signing_key import SigningKey
 from relayer.store import Attempt, Charge, Intent, IntentCall, Lease, Settlement, Store
 
 TYPE_1 = b"\x01"
@@ -57,6 +60,7 @@ class SignerLane:
         signer: Signer | None,
         store: Store,
         lease: Lease,
+        pauses: PauseBoard,
         metrics: Metrics,
         now: Callable[[], Timestamp],
     ) -> None:
@@ -64,9 +68,12 @@ class SignerLane:
         what is in flight is sent again as it is, and settled."""
         self.address = address
         self._chain = chain
-        self._signer = signer
+        self._key = (
+            None if signer is None else SigningKey(chain.name, signer, metrics=metrics, now=now)
+        )
         self._store = store
         self._lease = lease
+        self._pauses = pauses
         self._metrics = metrics
         self._now = now
         self._intents: dict[int, Intent] = {}
@@ -87,9 +94,21 @@ class SignerLane:
     def in_flight(self) -> int:
         return len(self._intents)
 
+    @property
+    def has_key(self) -> bool:
+        """Whether it can sign at all, now or later."""
+        return self._key is not None
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is asked of its key for a while, empty when it may be."""
+        return "" if self._key is None else self._key.trouble
+
     def room(self) -> int:
         """Transactions that may be sent now."""
-        if self._signer is None or self._settle_until is not None:
+        if self._key is None or self._settle_until is not None or self.trouble:
+            return 0
+        if self._pauses.of(Target.signer(self.address)) is not None:
             return 0
         return max(0, self._chain.settings.lane.window - len(self._intents))
 
@@ -109,7 +128,7 @@ class SignerLane:
             self._settle_to = pending
             self._settle_until = BlockNumber(self._head + FOREIGN_PENDING_BLOCKS)
             self._log.warning("unknown_pending_transactions", count=pending - known)
-        if self._signer is None and self._intents:
+        if self._key is None and self._intents:
             self._log.warning("former_signer_in_flight", count=len(self._intents))
         for intent in self._intents.values():
             if intent.nonce >= mined:
@@ -127,7 +146,8 @@ class SignerLane:
         """Store the intent, then broadcast it; returns the ids that the store refused.
 
         `RpcRefused` when the nodes veto what its access list names: the intent is taken back then,
-        and its nonce is free for the next.
+        and its nonce is free for the next. Without a signature nothing is stored at all:
+        `SignerUnavailable` or `SigningRefused`.
         """
         nonce = self._free_nonce()
         head = await self._attempt(self._envelope(nonce, body, gas, fees))
@@ -180,7 +200,7 @@ class SignerLane:
         the node that knows the receipt may be two behind one address.
         """
         self._head = head
-        if self._signer is None and not self._intents:
+        if self._key is None and not self._intents:
             return []
         latest = await self._chain.nonce(self.address, "latest")
         self._mined = latest
@@ -236,7 +256,7 @@ class SignerLane:
         pending = [nonce for nonce in self._intents if self._mined <= nonce < reach]
         if not pending:
             return
-        if self._signer is not None:
+        if self._key is not None:
             await self._fill_gaps(max(pending))
         stuck = self._intents.get(self._mined)
         if stuck is None:
@@ -245,7 +265,11 @@ class SignerLane:
         last_push = self._pushed_at[stuck.nonce] = min(last_push, self._head)
         if self._head - last_push >= self._chain.settings.fees.replace_after_blocks:
             self._pushed_at[stuck.nonce] = self._head
-            await self._replace(stuck)
+            try:
+                await self._replace(stuck)
+            except (SignerUnavailable, SigningRefused) as error:
+                self._log.warning("not_replaced", nonce=stuck.nonce, error=str(error)[:300])
+                await self._broadcast(stuck)
 
     async def _fill_gaps(self, top: int) -> None:
         """Empty transfers at nonces that nothing occupies, once a gap outlived some heads.
@@ -260,7 +284,11 @@ class SignerLane:
         self._gap_since = {n: min(self._gap_since.get(n, head), head) for n in missing}
         for nonce, since in list(self._gap_since.items()):
             if self._head - since >= GAP_PATIENCE:
-                await self._send_cancel(nonce)
+                try:
+                    await self._send_cancel(nonce)
+                except (SignerUnavailable, SigningRefused) as error:
+                    self._log.warning("gap_not_filled", nonce=nonce, error=str(error)[:300])
+                    return
 
     async def _send_cancel(self, nonce: int) -> None:
         fees = await quote(self._chain)
@@ -282,7 +310,7 @@ class SignerLane:
         last = intent.attempts[-1]
         problem = self._problems.get(intent.nonce)
         full = len(intent.attempts) >= MOST_ATTEMPTS
-        if self._signer is None or problem is SendProblem.INSUFFICIENT_FUNDS or full:
+        if self._key is None or problem is SendProblem.INSUFFICIENT_FUNDS or full:
             await self._broadcast(intent)
             return
         if problem in HOPELESS:
@@ -332,8 +360,8 @@ class SignerLane:
         )
 
     async def _attempt(self, envelope: Envelope) -> Attempt:
-        assert self._signer is not None  # without one there is no room and no replacement
-        signed = await self._signer.sign(envelope)
+        assert self._key is not None  # without one there is no room and no replacement
+        signed = await self._key.sign(envelope)
         return Attempt(
             hash=signed.hash,
             raw=signed.raw,

@@ -2,12 +2,13 @@
 
 A pack is estimated with no failure allowed, so the estimate covers every call in it, and sent with
 failure allowed, so that a call which fails later spoils nothing but itself. A pack whose estimate
-could hide one call over the gas cap is estimated call by call.
+could hide one call over the gas cap, or with a call whose cost decides whether it is sent, is
+estimated call by call: nobody may travel on what another pays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ from relayer.chains import ChainClient
 from relayer.chains.multicall import encode_aggregate3_value
 from relayer.chains.transactions import AccessList
 from relayer.errors import CallReverted, EndpointDown, RelayerError, Transient
-from relayer.message import Address, Gas, Reason, Wei
+from relayer.message import Address, Gas, Reason, Record, Wei
 from relayer.pipeline.inbox import ReadyCall
+from relayer.pipeline.suspects import Suspects
 
 CALL_OVERHEAD_GAS = 12_000
 """Multicall3's own cost per call (loop, memory, cold account), rounded up."""
@@ -34,6 +36,27 @@ class Pack:
 
     items: tuple[ReadyCall, ...]
     gas: Gas
+    own: tuple[Gas, ...] = ()
+    """What each call needs by itself, in order; empty when they were only estimated together."""
+
+    @property
+    def shares(self) -> tuple[Gas, ...]:
+        """Each call's part of `gas`, by what it needs; even parts where that is not known."""
+        needs = self.own or (Gas(1),) * len(self.items)
+        whole = sum(needs)
+        return tuple(Gas(-(-self.gas * need // whole)) for need in needs)
+
+    def without(self, places: Collection[int]) -> Pack:
+        """The pack without the calls at `places`, and without their gas."""
+        if not places:
+            return self
+        kept = [place for place in range(len(self.items)) if place not in places]
+        shares = self.shares
+        return Pack(
+            tuple(self.items[place] for place in kept),
+            Gas(sum(shares[place] for place in kept)),
+            tuple(self.own[place] for place in kept if self.own),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +67,8 @@ class Failed:
     error: RelayerError | None = None
     reason: Reason = Reason.GAS_CAP_EXCEEDED
     detail: str = ""
+    dead: bool = False
+    """Trying again cannot help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +107,13 @@ def _united_access(items: Sequence[ReadyCall]) -> AccessList:
 class Packer:
     """Simulation and packing for one lane; remembers the cheapest call seen as a sound floor."""
 
-    def __init__(self, chain: ChainClient) -> None:
+    def __init__(
+        self, chain: ChainClient, suspects: Suspects, is_weighed: Callable[[Record], bool]
+    ) -> None:
+        """`is_weighed` says of which messages the single cost matters."""
         self._chain = chain
+        self._suspects = suspects
+        self._is_weighed = is_weighed
         self._lane = chain.settings.lane
         self._cheapest: Gas | None = None
 
@@ -103,13 +133,15 @@ class Packer:
             failed += bad
         if single:
             good, bad = await self._one_by_one(single, sender)
-            packs += [Pack((item,), self._with_margin(gas)) for item, gas in good]
+            packs += [self._pack_of([one]) for one in good]
             failed += bad
         return packs, failed
 
     def _may_share(self, item: ReadyCall) -> bool:
-        has_multicall = self._chain.settings.multicall is not None
-        return has_multicall and item.call.shareable and not item.record.alone
+        call = item.call
+        if self._chain.settings.multicall is None or not call.shareable or call.sender is not None:
+            return False
+        return not item.record.alone and not self._suspects.has(item.record)
 
     def _groups(self, items: Sequence[ReadyCall]) -> list[list[ReadyCall]]:
         """Bounded by count, bytes and the gas that the cheapest call seen lets us expect."""
@@ -132,7 +164,8 @@ class Packer:
     async def _pack_group(
         self, group: list[ReadyCall], sender: Address
     ) -> tuple[list[Pack], list[Failed]]:
-        if len(group) > 1 and self._cheapest is not None:
+        is_weighed = any(self._is_weighed(item.record) for item in group)
+        if len(group) > 1 and self._cheapest is not None and not is_weighed:
             gas = await self._estimate_together(group, sender)
             if gas is not None and self._none_over_cap(gas, len(group)):
                 return [Pack(tuple(group), self._with_margin(gas, group))], []
@@ -160,7 +193,10 @@ class Packer:
         cap = self._lane.gas_cap
         bodies = [body_of(self._chain, [item], lenient=False) for item in items]
         answers = await self._chain.batch(
-            [("eth_estimateGas", [_request(body, sender, cap)]) for body in bodies]
+            [
+                ("eth_estimateGas", [_request(body, item.call.sender or sender, cap)])
+                for item, body in zip(items, bodies, strict=True)
+            ]
         )
         good: list[tuple[ReadyCall, Gas]] = []
         failed: list[Failed] = []
@@ -184,30 +220,36 @@ class Packer:
 
     def _combine(self, good: Sequence[tuple[ReadyCall, Gas]]) -> list[Pack]:
         """Packs by the sum of single estimates, an upper bound of the whole."""
-        packs: list[Pack] = []
-        current: list[ReadyCall] = []
+        groups: list[list[tuple[ReadyCall, Gas]]] = []
         total = 0
         for item, gas in good:
-            # 64/63: Multicall3 can hand on all but one 64th of what it has left
-            need = (gas + CALL_OVERHEAD_GAS) * 64 // 63
-            if current and total + need > self._lane.batch_gas:
-                packs.append(Pack(tuple(current), self._with_margin(Gas(total))))
-                current, total = [], 0
-            current.append(item)
+            need = _in_company(gas)
+            if not groups or total + need > self._lane.batch_gas:
+                groups.append([])
+                total = 0
+            groups[-1].append((item, gas))
             total += need
-        if current:
-            packs.append(Pack(tuple(current), self._with_margin(Gas(total))))
-        return packs
+        return [self._pack_of(group) for group in groups]
+
+    def _pack_of(self, group: Sequence[tuple[ReadyCall, Gas]]) -> Pack:
+        needs = [gas if len(group) == 1 else _in_company(gas) for _, gas in group]
+        total = self._with_margin(Gas(sum(needs)))
+        return Pack(tuple(item for item, _ in group), total, tuple(needs))
 
     def _with_margin(self, gas: Gas, items: Sequence[ReadyCall] = ()) -> Gas:
         floor = sum(item.call.gas_floor for item in items)
         return Gas(max(gas, floor) * (100 + self._lane.gas_margin_percent) // 100)
 
 
+def _in_company(gas: Gas) -> Gas:
+    """What a call needs inside Multicall3, which hands on all but one 64th of what it has left."""
+    return Gas((gas + CALL_OVERHEAD_GAS) * 64 // 63)
+
+
 def _too_large(item: ReadyCall, most: int) -> Failed:
     """No node takes it; sent, it would hold its nonce up until an empty transfer replaced it."""
     detail = f"a call of {len(item.call.data)} bytes, lane.max_tx_bytes is {most}"
-    return Failed(item, reason=Reason.UNDELIVERABLE, detail=detail)
+    return Failed(item, reason=Reason.UNDELIVERABLE, detail=detail, dead=True)
 
 
 def _request(body: Body, sender: Address, gas: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from relayer.adapter import Refuse, Wait
-from relayer.message import Gas, Reason, Record, Wei
+from relayer.message import Gas, Reason, Record, Wei, account_word, is_same_account
 from relayer.settings import FeeRule, MatchRule, PolicySettings, body_pattern
 
 RECHECK_PAYMENT_S = 60.0
@@ -70,10 +70,19 @@ class Policy:
             case "quote_fraction" if offer is not None:
                 return _quoted(rule, record, offer)
             case "profit" if offer is not None:
-                return _profit(rule, offer)
+                return _profit(rule, record, offer)
             case "sponsor" if offer is not None:
-                return _affordable(name, rule, offer)
+                return _affordable(name, rule, record=record, offer=offer)
         return None
+
+    def weighs(self, record: Record) -> bool:
+        """Whether what the message's delivery costs decides if it is sent."""
+        found = self._fee_rule(record)
+        if found is None:
+            return False
+        rule = found[1]
+        has_limit = rule.max_per_message is not None or bool(self.budgets(record))
+        return rule.kind in ("quote_fraction", "profit") or has_limit
 
     def budgets(self, record: Record) -> tuple[Budget, ...]:
         """The daily budgets that the message's delivery is taken out of."""
@@ -85,7 +94,7 @@ class Policy:
         if rule.max_per_day is not None:
             budgets.append(Budget(f"{name}.max_per_day", rule.max_per_day))
         if rule.max_per_sender is not None:
-            whose = f"{name}.max_per_sender {_word(record.message.sender)}"
+            whose = f"{name}.max_per_sender {account_word(record.message.sender)}"
             budgets.append(Budget(whose, rule.max_per_sender))
         return tuple(budgets)
 
@@ -106,25 +115,36 @@ def _minimum(rule: FeeRule, record: Record) -> Wait | None:
 
 def _quoted(rule: FeeRule, record: Record, offer: Offer) -> Wait | None:
     paid = record.payment
-    needed = int(Fraction(rule.fraction) * offer.gas)
+    needed = int(Fraction(rule.fraction) * offer.gas * _tries(record))
     if paid.count and paid.gas >= needed:
         return None
-    return _awaiting_payment(f"paid for {paid.gas} gas of at least {needed}")
+    return _awaiting_payment(f"paid for {paid.gas} gas of at least {needed}{_spent(record)}")
 
 
-def _profit(rule: FeeRule, offer: Offer) -> Wait | None:
-    needed = math.ceil(offer.cost * (1 + Fraction(rule.margin)))
+def _profit(rule: FeeRule, record: Record, offer: Offer) -> Wait | None:
+    needed = math.ceil(offer.cost * _tries(record) * (1 + Fraction(rule.margin)))
     if offer.income >= needed:
         return None
-    return _awaiting_payment(f"earns {offer.income} wei, at today's gas price {needed} are needed")
+    return _awaiting_payment(
+        f"earns {offer.income} wei, at today's gas price {needed} are needed{_spent(record)}"
+    )
 
 
-def _affordable(name: str, rule: FeeRule, offer: Offer) -> Wait | None:
-    limit = rule.max_per_message
-    if limit is None or offer.cost <= limit:
+def _affordable(name: str, rule: FeeRule, *, record: Record, offer: Offer) -> Wait | None:
+    limit, cost = rule.max_per_message, offer.cost * _tries(record)
+    if limit is None or cost <= limit:
         return None
-    detail = f"costs about {offer.cost} wei, {name}.max_per_message is {limit}"
+    detail = f"costs about {cost} wei, {name}.max_per_message is {limit}{_spent(record)}"
     return Wait(Reason.BUDGET_SPENT, detail, recheck_s=RECHECK_PAYMENT_S)
+
+
+def _tries(record: Record) -> int:
+    """One delivery must also pay for the transactions that the message has wasted before."""
+    return 1 + record.wasted
+
+
+def _spent(record: Record) -> str:
+    return f", {record.wasted} wasted transactions included" if record.wasted else ""
 
 
 def _awaiting_payment(detail: str) -> Wait:
@@ -139,8 +159,8 @@ def matches(rule: MatchRule, record: Record) -> bool:
         rule.bridge is None or rule.bridge == route.bridge,
         rule.origin is None or rule.origin == route.origin,
         rule.destination is None or rule.destination == route.destination,
-        rule.sender is None or _same_account(rule.sender, message.sender),
-        rule.recipient is None or _same_account(rule.recipient, message.recipient),
+        rule.sender is None or is_same_account(rule.sender, message.sender),
+        rule.recipient is None or is_same_account(rule.recipient, message.recipient),
         rule.message_id is None or rule.message_id.lower() == message.id,
         rule.max_body is None or len(message.body) <= rule.max_body,
         rule.min_body is None or len(message.body) >= rule.min_body,
@@ -151,12 +171,3 @@ def matches(rule: MatchRule, record: Record) -> bool:
 
 def _is_in_body(regex: str, body: bytes) -> bool:
     return body_pattern(regex).search(body.hex()) is not None
-
-
-def _same_account(one: str, other: str) -> bool:
-    """Equal as 32-byte words: a 20-byte address equals its left-padded form."""
-    return _word(one) == _word(other)
-
-
-def _word(text: str) -> str:
-    return text.lower().removeprefix("0x").rjust(64, "0")

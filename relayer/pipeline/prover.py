@@ -13,6 +13,7 @@ from relayer.errors import BadChainData, RelayerError
 from relayer.message import BridgeName, Gate, MessageId, Reason, Record, Timestamp
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.inbox import Inbox, ReadyCall
+from relayer.pipeline.pauses import OPERATORS, PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.store import Lease, Store
 
@@ -20,6 +21,7 @@ VISIBILITY_S = 60.0
 """What is claimed, and again what is handed over, comes back by itself after this long. Long, so
 that a busy submitter's messages are not proved over and over; a dead holder's are recalled."""
 SICK_RECHECK_S = 10.0
+UNKNOWN_BRIDGE_RECHECK_S = 30.0
 BELIEVED_AFTER = 2
 
 
@@ -34,6 +36,7 @@ class Prover:
         store: Store,
         lease: Lease,
         policy: Policy,
+        pauses: PauseBoard,
         metrics: Metrics,
         out: Inbox,
         on_ready: Callable[[], None],
@@ -44,6 +47,7 @@ class Prover:
         self._store = store
         self._lease = lease
         self._policy = policy
+        self._pauses = pauses
         self._metrics = metrics
         self._out = out
         self._on_ready = on_ready
@@ -85,11 +89,11 @@ class Prover:
         return len(records) == limit
 
     async def steps(self, records: Sequence[Record]) -> dict[MessageId, Step]:
-        """The next step of every record: policy first, then its bridge's adapter."""
+        """The next step of every record: pauses and policy first, then its bridge's adapter."""
         steps: dict[MessageId, Step] = {}
         by_bridge: dict[BridgeName, list[Record]] = {}
         for record in records:
-            barred = self._policy.admit(record) or self._policy.unpaid(record)
+            barred = self._barred(record)
             if barred is not None:
                 steps[record.id] = barred
             else:
@@ -101,11 +105,20 @@ class Prover:
             steps.update(answer)
         return steps
 
+    def _barred(self, record: Record) -> Step | None:
+        return (
+            self._policy.admit(record)
+            or self._pauses.wait_of(record)
+            or self._policy.unpaid(record)
+        )
+
     async def _ask(self, bridge: BridgeName, records: list[Record]) -> Mapping[MessageId, Step]:
         """One bridge's answers; its failure is a wait for its own messages only."""
         adapter = self._adapters.get(bridge)
         if adapter is None:
-            missing = Refuse(Reason.UNSUPPORTED, f"bridge {bridge!r} is not in the configuration")
+            # no refusal: another replica may have been told of the bridge before us
+            text = f"bridge {bridge!r} is not in the configuration of the lane's holder"
+            missing = Wait(Reason.UNSUPPORTED, text, recheck_s=UNKNOWN_BRIDGE_RECHECK_S)
             return {record.id: missing for record in records}
         try:
             return await adapter.next_steps(records)
@@ -130,6 +143,9 @@ class Prover:
         by_bridge: dict[BridgeName, list[Gate]] = {}
         for gate in gates:
             by_bridge.setdefault(gate.bridge, []).append(gate)
+        for gate in by_bridge.pop(OPERATORS, ()):
+            if self._pauses.has_ended(gate):
+                await self._store.open_gate(self._lease, gate, None)
         for bridge, group in by_bridge.items():
             adapter = self._adapters.get(bridge)
             if adapter is None:

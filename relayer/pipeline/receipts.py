@@ -37,10 +37,18 @@ log = structlog.get_logger("relayer")
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Messages that a receipt's logs say are delivered, or one step further."""
+    """Messages that a receipt's logs say are delivered, or one step further, as named there."""
 
     delivered: frozenset[MessageId] = frozenset()
     moved: frozenset[MessageId] = frozenset()
+
+    def has_delivered(self, record: Record) -> bool:
+        """Whether the message is delivered, under either of its names."""
+        return not self.delivered.isdisjoint(_names(record))
+
+    def has_moved(self, record: Record) -> bool:
+        """Whether the message is one step further, under either of its names."""
+        return not self.moved.isdisjoint(_names(record))
 
 
 def carried_by(
@@ -68,19 +76,27 @@ def _facts(adapter: Adapter, logs: Sequence[Log]) -> list[Fact]:
         return []
 
 
+def _names(record: Record) -> set[MessageId | None]:
+    return {record.id, record.message.inbox_id}
+
+
 def cost_of(
-    receipt: Mapping[str, object], chain: ChainId, routes: Sequence[Route]
+    receipt: Mapping[str, object], chain: ChainId, intent: Intent, records: Sequence[Record]
 ) -> dict[Route, CostTotal]:
-    """The whole cost, shared over `routes` (one for each message carried) to the last wei."""
+    """The whole cost to the last wei, shared over routes by the gas of their messages' calls."""
     gas = _number(receipt, "gasUsed")
     wei = gas * _number(receipt, "effectiveGasPrice") + _number(receipt, "l1Fee")
-    carried = Counter(routes or [Route(NO_BRIDGE, chain, chain)])
+    needs = {call.message_id: max(1, call.gas) for call in intent.calls}
+    carried: Counter[Route] = Counter()
+    for record in records:
+        carried[record.route] += needs.get(record.id, 1)
+    carried = carried or Counter([Route(NO_BRIDGE, chain, chain)])
     left = carried.total()
     shares: dict[Route, CostTotal] = {}
-    for route, count in carried.items():
-        share = CostTotal(Wei(wei * count // left), Gas(gas * count // left), txs=1)
+    for route, need in carried.items():
+        share = CostTotal(Wei(wei * need // left), Gas(gas * need // left), txs=1)
         shares[route] = share
-        left, gas, wei = left - count, gas - share.gas, wei - share.wei
+        left, gas, wei = left - need, gas - share.gas, wei - share.wei
     return shares
 
 

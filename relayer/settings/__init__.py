@@ -10,39 +10,65 @@ from relayer.settings.chain import (
     FeeSettings,
     FinalitySettings,
     LaneSettings,
-    SignerSettings,
 )
 from relayer.settings.explaining import Problem, parse_section, problems_in
+from relayer.settings.masking import masked, secrets_in
 from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
-from relayer.settings.reading import load_settings
-from relayer.settings.service import HttpSettings, LogSettings, RedisSettings
+from relayer.settings.reading import load_settings, read_tokens
+from relayer.settings.service import (
+    HttpSettings,
+    LogSettings,
+    OperatorSettings,
+    RedisSettings,
+    TraceSettings,
+)
+from relayer.settings.signing import (
+    KINDS,
+    AllowedTarget,
+    AwsKmsSettings,
+    GcpKmsSettings,
+    SignerSettings,
+    Web3SignerSettings,
+    is_loopback,
+)
 from relayer.settings.values import AddressText, Name, Section
 from relayer.settings.webhooks import WebhookSettings
 from relayer.settings.whole import Settings, json_schema
 
 __all__ = [
+    "KINDS",
     "MULTICALL3",
     "AddressText",
+    "AllowedTarget",
+    "AwsKmsSettings",
     "ChainSettings",
     "EndpointSettings",
     "FeeRule",
     "FeeSettings",
     "FinalitySettings",
+    "GcpKmsSettings",
     "HttpSettings",
     "LaneSettings",
     "LogSettings",
     "MatchRule",
     "Name",
+    "OperatorSettings",
     "PolicySettings",
     "Problem",
     "RedisSettings",
     "Section",
     "Settings",
     "SignerSettings",
+    "TraceSettings",
+    "Web3SignerSettings",
     "WebhookSettings",
     "body_pattern",
+    "is_loopback",
     "json_schema",
     "load_settings",
+    "masked",
     "parse_section",
     "problems_in",
+    "read_tokens",
+    "secrets_in",
 ]

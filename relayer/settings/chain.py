@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from relayer.message import Address
+from relayer.settings.signing import SignerSettings
 from relayer.settings.values import (
     LONGEST_S,
     MOST,
@@ -64,23 +64,6 @@ class FeeSettings(Section):
     """A contract that answers `getL1Fee(bytes)`: what the chain adds for publishing calldata."""
 
 
-class SignerSettings(Section):
-    """Where one signing key comes from; the key itself never stands in the configuration."""
-
-    key_file: Path | None = None
-    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    keystore: Path | None = None
-    keystore_password_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> SignerSettings:
-        if sum(s is not None for s in (self.key_file, self.key_env, self.keystore)) != 1:
-            raise ValueError("give exactly one of key_file, key_env and keystore")
-        if (self.keystore is None) != (self.keystore_password_file is None):
-            raise ValueError("keystore and keystore_password_file go together")
-        return self
-
-
 class LaneSettings(Section):
     """Limits of one destination's queue."""
 
@@ -91,6 +74,8 @@ class LaneSettings(Section):
     claim: int = Field(default=200, ge=1, le=10_000)
     gas_cap: int = Field(default=2_000_000, ge=21_000, le=MOST)
     max_attempts: int = Field(default=40, ge=1, le=1_000_000)
+    max_wasted: int = Field(default=3, ge=1, le=1000)
+    """Transactions that one message may waste on chain before it is a dead letter."""
     gas_margin_percent: int = Field(default=15, ge=0, le=1000)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from relayer.errors import ConfigInvalid
 from relayer.settings.explaining import parse_section
+from relayer.settings.service import OperatorSettings
 from relayer.settings.values import SECRETS
 from relayer.settings.whole import Settings
 from relayer.settings.yaml_text import read_yaml
@@ -18,6 +19,10 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 30
 """Levels of nesting; ours are less than ten."""
 
+SHORTEST_TOKEN = 32
+LONGEST_TOKEN = 512
+
+_TOKEN = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},{LONGEST_TOKEN}}}")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -36,6 +41,23 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     except ConfigInvalid as bad:
         lines = (f"{path}: {line}" for line in str(bad).splitlines())
         raise ConfigInvalid("\n".join(lines)) from None
+
+
+def read_tokens(settings: OperatorSettings) -> dict[str, str]:
+    """The operator API's tokens by the names of their files; ConfigInvalid names a bad one."""
+    tokens: dict[str, str] = {}
+    for place, path in enumerate(settings.token_files):
+        at = f"operator.token_files[{place}]"
+        token = _read_text(path, f"{at}: cannot read {path}").strip()
+        if not _TOKEN.fullmatch(token):
+            raise ConfigInvalid(
+                f"{at}: {path} must hold {SHORTEST_TOKEN} to {LONGEST_TOKEN} printable characters"
+                " without spaces; `openssl rand -hex 32` makes some"
+            )
+        if token in tokens.values():
+            raise ConfigInvalid(f"{at}: {path} holds the same token as the other file")
+        tokens[path.name] = token
+    return tokens
 
 
 def _read_text(path: Path, failure: str) -> str:
@@ -87,17 +109,23 @@ def _read_secret_files(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _places_of_secrets(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The path and section of `redis`, every endpoint and every webhook that is a mapping."""
+    """The path and section of `redis`, `traces`, each endpoint, web3signer and webhook there is."""
     chains = raw.get("chains")
-    places: list[tuple[str, Any]] = [("redis", raw.get("redis"))]
+    places: list[tuple[str, Any]] = [(name, raw.get(name)) for name in ("redis", "traces")]
     for name, chain in chains.items() if isinstance(chains, dict) else ():
-        endpoints = chain.get("endpoints") if isinstance(chain, dict) else None
-        for i, endpoint in enumerate(endpoints if isinstance(endpoints, list) else ()):
-            places.append((f"chains.{name}.endpoints[{i}]", endpoint))
-    webhooks = raw.get("webhooks")
-    for i, webhook in enumerate(webhooks if isinstance(webhooks, list) else ()):
-        places.append((f"webhooks[{i}]", webhook))
+        places += _items(chain, f"chains.{name}.endpoints")
+        for at, signer in _items(chain, f"chains.{name}.signers"):
+            if isinstance(signer, dict):
+                places.append((f"{at}.web3signer", signer.get("web3signer")))
+    places += _items(raw, "webhooks")
     return [(at, section) for at, section in places if isinstance(section, dict)]
+
+
+def _items(section: Any, at: str) -> list[tuple[str, Any]]:
+    """The path and value of each item of the list at a path's end, which may be none."""
+    found = section.get(at.rpartition(".")[2]) if isinstance(section, dict) else None
+    items = found if isinstance(found, list) else []
+    return [(f"{at}[{i}]", one) for i, one in enumerate(items)]
 
 
 def _read_secret_into(section: dict[str, Any], key: str, at: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from relayer.settings.values import LONGEST_S, Section, admit_files, url_with
 
@@ -52,6 +53,33 @@ class HttpSettings(Section):
     subscribers: int = Field(default=200, ge=0, le=10_000)
     subscribers_per_client: int = Field(default=20, ge=1, le=10_000)
     cors_origins: list[Origin] = Field(default=[], max_length=64)
+
+
+class OperatorSettings(Section):
+    """Where the operator API is served, and the files that hold its tokens; port 0 takes any."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    port: int = Field(default=8081, ge=0, le=65535)
+    token_files: list[Path] = Field(min_length=1, max_length=2)
+    """Two while one takes the other's place; both are valid then."""
+
+    @field_validator("token_files")
+    @classmethod
+    def _differ(cls, files: list[Path]) -> list[Path]:
+        if len({file.name for file in files}) < len(files):
+            raise ValueError("must have different file names: the audit log tells them by these")
+        return files
+
+
+class TraceSettings(Section):
+    """Where one trace per delivered message goes; without the section there are none."""
+
+    url: Annotated[SecretStr, url_with("http", "https")]
+    """The collector's OTLP/HTTP address with its path, `http://collector:4318/v1/traces`."""
+    sample: float = Field(default=1.0, ge=0, le=1)
+    """Part of the messages that are traced; the same ones on every replica."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: admit_files(schema, "url"))
 
 
 class LogSettings(Section):

@@ -26,7 +26,7 @@ LONGEST_S = 3600.0
 """No time-out or beat of ours is longer: one with three zeros too many would stop us for ever."""
 
 SECRET_URLS = ("url", "ws_url")
-"""Keys of `redis` and of endpoints that may be given as `<key>_file` instead."""
+"""Keys of `redis`, endpoints and `web3signer` that may be given as `<key>_file` instead."""
 SECRETS = (*SECRET_URLS, "secret")
 """The same with the keys of webhooks: never shown."""
 
@@ -81,6 +81,7 @@ def _in_schema(pattern: str) -> WithJsonSchema:
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,47}$"
 _ADDRESS = r"^0x[0-9a-fA-F]{40}$"
 _WORD = r"^0x[0-9a-fA-F]{64}$"
+_SELECTOR = r"^0x[0-9a-fA-F]{8}$"
 _ACCOUNT = r"^0x([0-9a-fA-F]{24})?[0-9a-fA-F]{40}$"
 
 Name = Annotated[
@@ -101,6 +102,13 @@ WordText = Annotated[
     AfterValidator(str.lower),
     _in_schema(_WORD),
 ]
+SelectorText = Annotated[
+    str,
+    _must_match(_SELECTOR, "a selector, 0x and 8 hex digits: put it in quotes"),
+    AfterValidator(str.lower),
+    _in_schema(_SELECTOR),
+]
+"""The first four bytes of a call's data."""
 AccountText = Annotated[
     str,
     _must_match(_ACCOUNT, "0x and 40 hex digits (an address) or 64 (a word)"),

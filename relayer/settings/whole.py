@@ -9,7 +9,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from relayer.settings.chain import ChainSettings
 from relayer.settings.policy import PolicySettings
-from relayer.settings.service import HttpSettings, LogSettings, RedisSettings
+from relayer.settings.service import (
+    HttpSettings,
+    LogSettings,
+    OperatorSettings,
+    RedisSettings,
+    TraceSettings,
+)
 from relayer.settings.values import Name, Section
 from relayer.settings.webhooks import WebhookSettings
 
@@ -30,13 +36,18 @@ class Settings(Section):
     instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     redis: RedisSettings = RedisSettings()
     http: HttpSettings = HttpSettings()
+    operator: OperatorSettings | None = None
+    """None: there is no operator API."""
     log: LogSettings = LogSettings()
+    traces: TraceSettings | None = None
     chains: dict[Name, ChainSettings] = Field(min_length=1)
     bridges: dict[Name, RawBridge] = Field(default={})
     """Raw sections; each is validated by the settings model of its protocol (`parse_section`)."""
     policy: PolicySettings = PolicySettings()
     webhooks: list[WebhookSettings] = Field(default=[], max_length=32)
     dry_run: bool = False
+    development: bool = False
+    """Quiet about what is unwise only where there is money."""
     retention_s: float = Field(default=7 * 86400, ge=60, le=3650 * 86400)
 
     @model_validator(mode="before")

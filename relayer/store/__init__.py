@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from relayer.store.audit import ActPage
 from relayer.store.embedded import EmbeddedRedis
 from relayer.store.notices import Notice, WebhookState
+from relayer.store.operator import Operated
 from relayer.store.rescans import Rescan
 from relayer.store.shapes import (
     Attempt,
@@ -29,6 +31,7 @@ from relayer.store.shapes import (
 from relayer.store.store import Store
 
 __all__ = [
+    "ActPage",
     "Attempt",
     "Charge",
     "CostTotal",
@@ -42,6 +45,7 @@ __all__ = [
     "Lease",
     "Memory",
     "Notice",
+    "Operated",
     "Page",
     "Rescan",
     "Role",

@@ -109,6 +109,8 @@ def message_text(message: Message) -> str:
         parts["leaf"] = str(message.leaf_index)
     if message.extra:
         parts["extra"] = dict(message.extra)
+    if message.inbox_id is not None:
+        parts["inbox_id"] = message.inbox_id
     return dumps(parts)
 
 
@@ -116,7 +118,7 @@ def _message(message_id: str, route: str, *, text: str, at: str) -> Message:
     parts = json.loads(text)
     payload = _unb64(parts["payload"])
     body = parts["body"]
-    tree, leaf = parts.get("tree"), parts.get("leaf")
+    tree, leaf, inbox_id = parts.get("tree"), parts.get("leaf"), parts.get("inbox_id")
     return Message(
         id=MessageId(message_id),
         route=Route.parse(route),
@@ -129,6 +131,7 @@ def _message(message_id: str, route: str, *, text: str, at: str) -> Message:
         tree=None if tree is None else TreeId(tree),
         leaf_index=None if leaf is None else int(leaf),
         extra=dict(parts.get("extra", {})),
+        inbox_id=None if inbox_id is None else MessageId(inbox_id),
     )
 
 
@@ -234,7 +237,8 @@ def intent_text(intent: Intent) -> str:
     return dumps(
         {
             "calls": [
-                [call.message_id, call.what, call.final, str(call.income)] for call in intent.calls
+                [call.message_id, call.what, call.final, str(call.income), call.gas]
+                for call in intent.calls
             ],
             "created_at": time_text(intent.created_at),
             "purpose": intent.purpose,
@@ -293,9 +297,13 @@ def _intent(signer: Address, nonce: int, fields: Mapping[str, str]) -> Intent:
     )
 
 
-def _intent_call(message_id: str, what: str, final: bool = True, income: str = "0") -> IntentCall:
-    """Older intents do not say `final` (all of theirs were), nor what they earn."""
-    return IntentCall(MessageId(message_id), str(what), bool(final), Wei(int(income)))
+def _intent_call(
+    message_id: str, what: str, final: bool = True, income: str = "0", gas: int = 1
+) -> IntentCall:
+    """Older intents do not say `final` (all of theirs were), what they earn, or their gas."""
+    return IntentCall(
+        MessageId(message_id), str(what), bool(final), Wei(int(income)), Gas(int(gas))
+    )
 
 
 def _attempt(parts: Mapping[str, Any]) -> Attempt:

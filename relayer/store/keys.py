@@ -13,7 +13,7 @@ SCHEMA_VERSION = "1"
 """Grows when a program that reads the old layout would misread the new one."""
 
 META = "meta"
-"""The hash tag of the two keys that belong to no chain."""
+"""The hash tag of the keys that belong to no chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,13 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "one message and its walk",
     ),
     KeySpec(
+        "named:<id>",
+        "string",
+        "as the message's",
+        "facts",
+        "the id of the message that its inbox calls that",
+    ),
+    KeySpec(
         "status:<status>:<route>",
         "zset",
         "as its messages",
@@ -128,6 +135,10 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
 META_KEYS: tuple[KeySpec, ...] = (
     KeySpec("schema", "string", "for ever", "open", "SCHEMA_VERSION"),
     KeySpec("chains", "set", "for ever", "leases, facts", "ids of chains that have keys"),
+    # what operators do
+    KeySpec("pauses", "hash", "until resumed", "operator", "'<kind> <name>' -> who, why, since"),
+    KeySpec("audit", "stream", "newest 10000", "operator", "acts of operators"),
+    KeySpec("strangers", "stream", "newest 1000", "operator", "requests without a valid token"),
 )
 
 

@@ -35,6 +35,16 @@ class Leases(Wire):
             keys = [f"{base(self._prefix, chain)}lease:{role.value}" for role in Role]
             await self.command("DEL", *keys)
 
+    async def holders(self, chain: ChainId) -> dict[Role, str]:
+        """Who holds each role of a chain now, by the owner's name."""
+        keys = [f"{base(self._prefix, chain)}lease:{role.value}" for role in Role]
+        held = await self.command("MGET", *keys)
+        return {
+            role: text.decode("utf-8", "replace").partition(" ")[2]
+            for role, text in zip(Role, held, strict=True)
+            if text is not None
+        }
+
     async def renew(self, lease: Lease) -> bool:
         """Hold it for another `lease_s` seconds; False when it is no longer ours."""
         return bool(

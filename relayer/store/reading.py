@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
@@ -106,7 +106,7 @@ class Reading(Wire):
     async def list(
         self,
         *,
-        status: Status | None = None,
+        status: Status | Collection[Status] | None = None,
         route: Route | None = None,
         reason: Reason | None = None,
         where: Where = ANYWHERE,
@@ -122,7 +122,7 @@ class Reading(Wire):
         """
         size = max(1, min(limit, MAX_PAGE))
         args = {
-            "statuses": [status.value] if status else [each_status.value for each_status in Status],
+            "statuses": [one.value for one in _statuses(status)],
             "route": "" if route is None else str(route),
             "reason": "" if reason is None else reason.value,
             "bridge": where.bridge or "",
@@ -240,6 +240,12 @@ class Reading(Wire):
             sum(int(node.get("used_memory", 0)) for node in nodes),
             sum(int(node.get("maxmemory", 0)) for node in nodes),
         )
+
+
+def _statuses(wanted: Status | Collection[Status] | None) -> list[Status]:
+    if wanted is None:
+        return list(Status)
+    return [wanted] if isinstance(wanted, Status) else sorted(wanted)
 
 
 def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[tuple[str, str]]:

@@ -132,6 +132,8 @@ class IntentCall:
     """False when the message needs more steps after this one."""
     income: Wei = Wei(0)
     """What the inbox pays us when this call delivers."""
+    gas: Gas = Gas(1)
+    """Its part of the transaction's gas, by which the cost is shared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 from relayer.errors import SchemaMismatch
 from relayer.message import ChainId, MessageId, Record
+from relayer.store.audit import Audit
 from relayer.store.connect import connect, require_safe, sections
 from relayer.store.embedded import EmbeddedRedis
 from relayer.store.events import Events
@@ -17,6 +18,7 @@ from relayer.store.lane import Lane
 from relayer.store.leases import Leases
 from relayer.store.notices import Notices
 from relayer.store.operator import Operator
+from relayer.store.pauses import Pauses
 from relayer.store.proofs import Proofs
 from relayer.store.reading import Reading
 from relayer.store.rescans import Rescans
@@ -30,7 +32,9 @@ RETENTION_S = 7 * 86400.0
 """Delivered messages are shown for a week."""
 
 
-class Store(Leases, Trees, Rescans, Proofs, Lane, Operator, Events, Notices, Reading):
+class Store(
+    Leases, Trees, Rescans, Proofs, Lane, Operator, Pauses, Audit, Events, Notices, Reading
+):
     """All state of the service, in Redis; see `keys.CHAIN_KEYS` for what is where."""
 
     _embedded: EmbeddedRedis | None = None

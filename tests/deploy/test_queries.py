@@ -48,6 +48,7 @@ def exported() -> set[str]:
     metrics.balance("alpha", "0xabc", 1)
     metrics.undecodable("alpha", "b")
     metrics.agent_failed("prover", "crash")
+    metrics.paused([("lane", "10")])
     text = metrics.render().decode()
     return {
         sample.name

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from relayer.devnet.anvil import free_port
+from relayer.devnet.ground import Sent
 from relayer.devnet.service import RelayerProcess
 from relayer.devnet.world import Devnet
 from relayer.store import EmbeddedRedis
@@ -53,8 +59,77 @@ async def test_a_dead_replicas_lanes_are_taken_over_and_nothing_is_paid_twice(
         await redis.aclose()
 
 
-def _replica(world: Devnet, tmp_path: Path, name: str, port: int, url: str) -> RelayerProcess:
+async def test_replicas_take_up_a_new_bridge_one_after_another(tmp_path: Path) -> None:
+    """Its messages wait at a lane whose holder does not know it yet, and need nobody's release."""
+    redis = EmbeddedRedis(tmp_path / "redis")
+    await redis.start()
+    plan, first_port = plan_with_port()
+    try:
+        async with Devnet(tmp_path / "world", plan) as world:
+            before = partial(_without_gamma, world.config())
+            holder = _replica(world, tmp_path, "holder", first_port, redis.url, before)
+            other = _replica(world, tmp_path, "other", free_port(), redis.url, before)
+            await holder.start()
+            await until(lambda: _holds(holder, 2))  # the lanes of the two chains it knows
+            await other.start()
+            try:
+                _replica(world, tmp_path, "other", other.port, redis.url, _with_new)
+                os.kill(other.pid, signal.SIGHUP)
+                await until(lambda: _holds(other, 1))
+                sent = await world.traffic.spread(12)
+                new = next(one for one in sent if (one.origin, one.destination) == TO_OLD)
+                await until(lambda: _waits_for_the_bridge(other, new))
+                _replica(world, tmp_path, "holder", holder.port, redis.url, _with_new)
+                os.kill(holder.pid, signal.SIGHUP)
+                await all_delivered(world, sent)
+            finally:
+                for replica in (holder, other):
+                    await replica.stop()
+            await assert_exactly_once(world, sent)
+    finally:
+        await redis.aclose()
+
+
+TO_OLD = ("gamma", "alpha")
+OLD_PAIR = [["alpha", "beta"], ["beta", "alpha"]]
+NEW_PAIRS = [["alpha", "gamma"], ["gamma", "alpha"], ["beta", "gamma"], ["gamma", "beta"]]
+
+
+async def _holds(relayer: RelayerProcess, lanes: int) -> bool:
+    return await _lanes_held(relayer) == lanes
+
+
+async def _waits_for_the_bridge(relayer: RelayerProcess, sent: Sent) -> bool:
+    told = await relayer.get(f"/v1/messages/{sent.id}")
+    return (told.get("status"), told.get("reason")) == ("waiting", "unsupported")
+
+
+def _without_gamma(whole: dict[str, Any], config: dict[str, Any]) -> None:
+    bridge = whole["bridges"]["hyperlane"]
+    known = {name: chain for name, chain in bridge["chains"].items() if name != "gamma"}
+    config["bridges"] = {"hyperlane": {**bridge, "chains": known, "routes": OLD_PAIR}}
+    config["chains"] = {n: chain for n, chain in config["chains"].items() if n != "gamma"}
+
+
+def _with_new(config: dict[str, Any]) -> None:
+    """The third chain, over a bridge of its own."""
+    bridge = config["bridges"]["hyperlane"]
+    config["bridges"] = {
+        "hyperlane": {**bridge, "routes": OLD_PAIR},
+        "new": {**bridge, "routes": NEW_PAIRS},
+    }
+
+
+def _replica(
+    world: Devnet,
+    tmp_path: Path,
+    name: str,
+    port: int,
+    url: str,
+    change: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> RelayerProcess:
     config = world.config()
+    change(config)
     config["instance"] = name
     config["http"] = {"host": "127.0.0.1", "port": port}
     config["redis"] = {"url": url, "lease_s": 3}

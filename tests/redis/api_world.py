@@ -119,7 +119,7 @@ def reports() -> StillNetwork:
         endpoints=2,
         endpoints_healthy=1,
         explorer="https://explorer.example",
-        signers=[SignerReport(Address("0x" + "5a" * 20), Wei(2**80), None)],
+        signers=[SignerReport(Address("0x" + "5a" * 20), Wei(2**80), 7, None)],
     )
     return StillNetwork([route], [chain])
 

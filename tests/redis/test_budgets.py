@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from relayer.message import Reason, Route, Status, Wei
+from relayer.message import ChainId, Reason, Route, Status, Wei
 from relayer.settings import FeeRule, PolicySettings
 from relayer.store import Store
 from tests.redis.conftest import Clock, Leases
 from tests.redis.lane_world import DELIVERED, GAS, GAS_PRICE, Bridge, LaneWorld, Sea, log_of
-from tests.redis.sample_facts import BRIDGE, ONE, TEN
+from tests.redis.sample_facts import BRIDGE, ONE, TEN, id_of, message, payment
 from tests.redis.servers import Server
 from tests.unit.chain_node import client_of
 
@@ -24,7 +25,8 @@ ROUTE = Route(BRIDGE, ONE, TEN)
 GWEI = 10**9
 EXPECTED_GWEI = -(-GAS * 115 // 100 * (GAS_PRICE + 1) // GWEI)
 """What one message is expected to cost on a `Sea`: gas with its margin, base fee and tip."""
-ORACLE = "0x" + "fe" * 20
+ORACLE, MULTICALL = "0x" + "fe" * 20, "0x" + "ca" * 20
+HUNGRY = 40 * GAS
 
 
 @pytest.fixture
@@ -35,7 +37,15 @@ def server(redis_server: Server) -> Server:
 
 @pytest.fixture
 def sea() -> Sea:
-    return Sea()
+    """Estimates as much as a test says, and `HUNGRY` for a call to message 13."""
+    made = Sea()
+    made.on |= {
+        "eth_getCode": lambda params: "0x60",
+        "eth_estimateGas": lambda params: hex(
+            HUNGRY if id_of(13)[2:] in params[0]["data"] else GAS
+        ),
+    }
+    return made
 
 
 @contextlib.asynccontextmanager
@@ -43,8 +53,9 @@ async def world_with(
     rule: FeeRule, sea: Sea, store: Store, leases: Leases, clock: Clock, **fees: object
 ) -> AsyncIterator[LaneWorld]:
     ticks = itertools.count(1_000.0)
-    chain = client_of(sea, clock=lambda: next(ticks), id=TEN, fees=fees)
+    chain = client_of(sea, clock=lambda: next(ticks), id=TEN, fees=fees, multicall=MULTICALL)
     async with chain as client:
+        await client.start()
         yield LaneWorld(store, client, leases.lane, clock, Bridge(), PolicySettings(fee=[rule]))
 
 
@@ -137,3 +148,58 @@ async def test_the_chains_data_fee_is_part_of_the_cost(
         world.bridge.income = Wei(world.bridge.income + GWEI)
         await world.send(leases, 1)
         assert (await world.record(1)).status is Status.SUBMITTED
+
+
+# --- in company ------------------------------------------------------------------------------
+
+
+async def test_nobody_travels_on_what_another_pays(
+    store: Store, leases: Leases, clock: Clock, sea: Sea
+) -> None:
+    """A hungry message beside cheap ones is weighed by its own gas, and so are they."""
+    rule = FeeRule(kind="profit")
+    async with world_with(rule, sea, store, leases, clock) as world:
+        await world.send(leases, 1, 2)  # now the cheapest call is known
+        assert sea.taken == {}
+        world.bridge.income = Wei(3 * EXPECTED_GWEI * GWEI)
+        await world.send(leases, *range(3, 20))
+        assert len(sea.taken) == 1
+        hungry = await world.record(13)
+        assert (hungry.status, hungry.reason) == (Status.WAITING, Reason.AWAITING_PAYMENT)
+        for number in {*range(3, 20)} - {13}:
+            assert (await world.record(number)).status is Status.SUBMITTED
+
+
+async def test_a_hungry_message_is_taken_out_of_its_own_senders_budget(
+    store: Store, leases: Leases, clock: Clock, sea: Sea
+) -> None:
+    """The others' senders have as much left as if it had not been there."""
+    rule = FeeRule(max_per_sender=5 * EXPECTED_GWEI * GWEI)
+    async with world_with(rule, sea, store, leases, clock) as world:
+        other = replace(message(13).message, sender="0x" + "ee" * 20)
+        await store.save_facts(leases.follower, [replace(message(13), message=other)])
+        await world.send(leases, 13, 1, 2, 3)
+        hungry = await world.record(13)
+        assert (hungry.status, hungry.reason) == (Status.WAITING, Reason.BUDGET_SPENT)
+        for number in (1, 2, 3):
+            assert (await world.record(number)).status is Status.SUBMITTED
+
+
+async def test_the_cost_of_a_shared_transaction_is_booked_by_gas(
+    store: Store, leases: Leases, clock: Clock, sea: Sea
+) -> None:
+    """Two routes share a transaction; the hungry one's share is the larger by its estimate."""
+    async with world_with(
+        FeeRule(kind="quote_fraction", fraction="0/1"), sea, store, leases, clock
+    ) as world:
+        far = replace(message(13).message, route=replace(ROUTE, origin=ChainId(7)))
+        await store.save_facts(
+            leases.follower, [replace(message(13), message=far), payment(1), payment(13, index=8)]
+        )
+        await world.send(leases, 1, 13)
+        assert len(sea.taken) == 1
+        sea.mine(log_of(DELIVERED, 1), log_of(DELIVERED, 13))
+        await world.submitter.tick()
+        costs = await store.cost_totals(TEN)
+        assert sum(cost.wei for cost in costs.values()) == GAS * GAS_PRICE
+        assert costs[far.route].wei > 30 * costs[ROUTE].wei

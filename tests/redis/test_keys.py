@@ -7,8 +7,19 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
+from relayer.acts import Act, Pause, Target
 from relayer.adapter import Wait
-from relayer.message import Address, BlockNumber, Gas, Gate, Reason, RootSeen, Timestamp, Wei
+from relayer.message import (
+    Address,
+    BlockNumber,
+    Gas,
+    Gate,
+    MessageSeen,
+    Reason,
+    RootSeen,
+    Timestamp,
+    Wei,
+)
 from relayer.settings import RedisSettings
 from relayer.store import (
     Attempt,
@@ -48,7 +59,8 @@ async def lived(store: Store, leases: Leases) -> Store:
     await store.ask_rescan(follower.chain, BlockNumber(1), BlockNumber(9))
     await store.keep_proofs(follower.chain, {"game/1": b"node"})
     await store.advance(follower, cursor(50))
-    await store.save_facts(follower, [message(n, block=60) for n in range(6)])
+    named = MessageSeen(replace(message(6, block=60).message, inbox_id=id_of(66)))
+    await store.save_facts(follower, [*(message(n, block=60) for n in range(6)), named])
     await store.release(follower)
     again = await store.acquire(follower.chain, follower.role, "two")
     assert again is not None
@@ -73,6 +85,10 @@ async def lived(store: Store, leases: Leases) -> Store:
     )
     await store.settle(lane, signer, 2, mined)
     await store.claim_due(lane, store.now(), 10, 60)
+    await store.pause(Pause(Target.lane(lane.chain), "ops", "", Timestamp(1.0)))
+    act = Act(Timestamp(1.0), "ops", "local", "retry", "", "ok")
+    await store.note_act(act)
+    await store.note_stranger(act)
     await store.note_delivered(lane, [(id_of(5), 500, tx_of(5), True, "")])
     telling = await held(store, 10, Role.WEBHOOKS)
     one, two = Notice(1, "{}"), Notice(2, "{}")

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from relayer.adapter import Action, Verdict
+from relayer.adapter import Action, Done, Verdict
 from relayer.errors import EndpointsExhausted
 from relayer.message import BlockNumber, Gas, Reason, Route, Status, Wei
 from relayer.pipeline.nonces import body_of_raw
 from relayer.pipeline.prover import VISIBILITY_S
 from relayer.pipeline.receipts import NO_BRIDGE
-from relayer.pipeline.submitter import HEAD_MAY_LAG
+from relayer.pipeline.settling import HEAD_MAY_LAG
 from relayer.store import CostTotal, Role, Store
 from tests.redis.conftest import Clock, Leases, held
 from tests.redis.lane_world import (
@@ -237,24 +237,6 @@ async def test_a_step_that_was_never_to_deliver_spends_no_attempt(
     assert (two.status, two.attempts) == (Status.WAITING, 1)
 
 
-async def test_what_only_fails_on_chain_backs_off(
-    world: LaneWorld, leases: Leases, clock: Clock, sea: Sea
-) -> None:
-    """After the first failure at once and alone; from then on money is not burnt every block."""
-    await world.send(leases, 1)
-    sea.mine(ok=False)
-    await world.submitter.tick()
-    first = await world.record(1)
-    assert (first.wake_at, first.alone) == (clock.time, True)
-    await world.send(leases, 1)
-    sea.mine(ok=False)
-    await world.submitter.tick()
-    second = await world.record(1)
-    assert second.attempts == 2
-    assert second.wake_at is not None
-    assert second.wake_at > clock.time + 5
-
-
 # --- nonces ----------------------------------------------------------------------------------
 
 
@@ -453,6 +435,7 @@ async def test_a_written_down_failure_keeps_its_back_off(
 
     def delivered_and_gone() -> Verdict:
         sea.reply = _down
+        world.bridge.steps[id_of(2)] = Done()
         return Verdict(Action.DONE, Reason.DELIVERED_BY_OTHER, "")
 
     world.bridge.verdicts = {
@@ -482,10 +465,12 @@ async def test_an_unpayable_base_fee_is_waited_out(
 async def test_a_call_larger_than_any_transaction_is_not_sent(
     world: LaneWorld, leases: Leases, sea: Sea
 ) -> None:
-    """It spends attempts, not money; what is small enough goes."""
+    """No other try could help, so a person must; what is small enough goes."""
     await world.ready(leases, 1, size=200_000)
     await world.send(leases, 2)
-    assert (await world.record(1)).reason is Reason.UNDELIVERABLE
+    large = await world.record(1)
+    assert (large.status, large.reason) == (Status.DEAD, Reason.UNDELIVERABLE)
+    assert "lane.max_tx_bytes" in large.detail
     assert (await world.record(2)).status is Status.SUBMITTED
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-import structlog
 import yaml
 from click.testing import CliRunner, Result
 
@@ -18,8 +16,7 @@ from relayer import __version__, protocols
 from relayer.adapter import Call, Clock, Done, Refuse, Step, Wait
 from relayer.cli import main
 from relayer.cli.checks import full_schema, offline_findings
-from relayer.cli.invocation import CommonGroup, Invocation, common, exit_code, secrets_in
-from relayer.cli.messages import COMMANDS as MESSAGE_COMMANDS
+from relayer.cli.invocation import CommonGroup, Invocation, common, exit_code
 from relayer.cli.service import step_view
 from relayer.errors import (
     CallReverted,
@@ -34,9 +31,12 @@ from relayer.errors import (
     UnknownRecord,
 )
 from relayer.message import Address, BridgeName, Gate, Reason, Timestamp
-from relayer.settings import load_settings
+from relayer.settings import load_settings, secrets_in
 from tests.unit.sample_records import id_of, tx_of
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
+CONFIGS = Path(__file__).parents[2] / "config"
 SECRET_URL = "https://rpc.example/v2/0123456789abcdef0123"
 
 CONFIG: dict[str, Any] = {
@@ -45,17 +45,6 @@ CONFIG: dict[str, Any] = {
         "two": {"id": 2, "endpoints": [{"url": "http://127.0.0.1:1"}]},
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """Commands set up logging; put the process's own back."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -79,7 +68,8 @@ def test_every_promised_command_is_there() -> None:
     """The list of commands is a contract."""
     promised = (
         "run demo check-config list show retry hold release drop backfill prove routes"
-        " protocols schema version health webhooks"
+        " protocols schema version health pause resume paused dead audit config log-level reload"
+        " doctor completion keys webhooks"
     )
     assert set(promised.split()) == set(main.commands)
 
@@ -243,7 +233,7 @@ def test_a_malformed_id_is_wrong_usage(command: str) -> None:
         (("list", "--reason", "bored"), "'bored' is not one of"),
         (("list", "--route", "here"), "'here' is not <bridge>:<origin id>><destination id>"),
         (("list", "--limit", "0"), "--limit"),
-        (("hold",), "Missing argument"),
+        (("hold",), "give ids of messages, or filters such as --status"),
         (("backfill", "--from", "1", "--to", "2"), "--chain"),
         (("backfill", "--chain", "one"), "give --from and --to, or --tx"),
         (("backfill", "--chain", "one", "--from", "1"), "give --from and --to, or --tx"),
@@ -457,20 +447,59 @@ def test_common_options_do_not_leak_between_calls() -> None:
     assert Invocation().as_json is False
 
 
-def test_message_commands_all_take_ids_or_filters() -> None:
-    """None of them acts on everything by default."""
-    for command in MESSAGE_COMMANDS:
-        required = [p for p in command.params if isinstance(p, click.Argument) and p.required]
-        assert required or command.name == "list"
+@pytest.mark.parametrize("verb", ["retry", "hold", "release", "drop"])
+def test_verbs_act_on_nothing_by_default(config: Callable[..., str], verb: str) -> None:
+    """Neither ids nor filters is wrong usage, and so are both."""
+    for arguments in ((), ("--dry-run",), (id_of(1), "--status", "dead")):
+        result = call("--config", config(), verb, *arguments)
+        assert (result.exit_code, "give ids of messages, or filters" in result.stderr) == (2, True)
 
 
-def test_the_shipped_mainnet_configuration_is_well() -> None:
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_for_the_shell(shell: str) -> None:
+    """It names our command and asks it for what may follow."""
+    script = call("completion", shell).stdout
+    assert "_RELAYER_COMPLETE=" in script
+    assert json.loads(call("completion", shell, "--json").stdout)["script"].strip() in script
+
+
+def test_completion_knows_commands_and_values() -> None:
+    """What bash would be told after `relayer retry --status d`."""
+    env = {"_RELAYER_COMPLETE": "bash_complete", "COMP_CWORD": "3"}
+    for words, wanted in (("relayer pa", "pause"), ("relayer retry --status d", "dead")):
+        words_env = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        result = CliRunner().invoke(main, [], env=env | words_env, prog_name="relayer")
+        assert wanted in result.output
+
+
+def shipped(name: str, *command: str) -> Result:
+    """What a command says of a configuration that we ship."""
+    return call("--json", *command, "--config", str(CONFIGS / name))
+
+
+@pytest.mark.parametrize("name", sorted(one.name for one in CONFIGS.glob("mainnet-*.yaml")))
+def test_every_shipped_mainnet_configuration_is_well(name: str) -> None:
     """Every shipped address, domain and option is accepted, and all chains are connected."""
-    path = str(Path(__file__).parents[2] / "config" / "mainnet-hyperlane.yaml")
-    result = call("--json", "check-config", "--config", path)
+    result = shipped(name, "check-config")
     assert result.exit_code == 0, result.output
-    listed = json.loads(call("--json", "routes", "--config", path).stdout)["routes"]
+
+
+def test_the_shipped_hyperlane_configuration_joins_all_its_chains() -> None:
+    """Five chains, every route between them."""
+    listed = json.loads(shipped("mainnet-hyperlane.yaml", "routes").stdout)["routes"]
     assert len(listed) == 5 * 4
     assert {"route": "hyperlane:8453>10", "protocol": "hyperlane"}.items() <= next(
         row for row in listed if (row["origin"], row["destination"]) == ("base", "optimism")
     ).items()
+
+
+def test_the_shipped_rollups_configuration_has_all_their_routes() -> None:
+    """Withdrawals of three rollups, and both directions of the fourth."""
+    listed = json.loads(shipped("mainnet-rollups.yaml", "routes").stdout)["routes"]
+    assert {row["route"] for row in listed} == {
+        "arbitrum-one:42161>1",
+        "arbitrum-nova:42170>1",
+        "scroll:534352>1",
+        "linea:59144>1",
+        "linea:1>59144",
+    }

@@ -256,7 +256,7 @@ async def test_messages_of_a_transaction_are_bounded(
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/", 404), ("GET", "/v1/../etc", 404), ("POST", "/v1/messages", 405)],
+    [("GET", "/nowhere", 404), ("GET", "/v1/../etc", 404), ("POST", "/v1/messages", 405)],
 )
 async def test_other_paths_and_methods_answer_json(
     client: aiohttp.ClientSession, method: str, path: str, status: int

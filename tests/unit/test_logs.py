@@ -139,3 +139,30 @@ def test_configuring_twice_writes_once(stream: io.StringIO) -> None:
     logs.configure(stream=stream)
     logging.getLogger("some.library").warning("once")
     assert len(lines(stream)) == 1
+
+
+def test_the_level_is_changed_for_loggers_that_there_are(stream: io.StringIO) -> None:
+    """Also for those that were bound before, and for the libraries'."""
+    told = logs.configure(level="warning", stream=stream)
+    bound = structlog.get_logger().bind(agent="old")
+    bound.info("unheard")
+    told.set_level("debug")
+    bound.debug("heard")
+    told.set_level("error")
+    bound.warning("unheard_again")
+    logging.getLogger("library").warning("not this")
+    assert told.level == "error"
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["heard"]
+    with pytest.raises(KeyError):
+        told.set_level("exception")
+
+
+def test_secrets_learned_later_are_hidden_from_loggers_that_there_are(
+    stream: io.StringIO,
+) -> None:
+    """A new configuration's, beside the old one's."""
+    told = logs.configure(stream=stream, secrets=["first-secret"])
+    bound = structlog.get_logger().bind(agent="old")
+    told.learn(["second-secret"])
+    bound.info("leak", text="first-secret second-secret")
+    assert "secret" not in stream.getvalue().replace("[hidden]", "")

@@ -178,7 +178,10 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ("    multicall: 0x12", "chains.alpha.multicall: "),
         ("    poll_s: .inf", "chains.alpha.poll_s"),
         ("    block_time_s: x", "chains.alpha.block_time_s"),
-        ("    signers: [{}]", "give exactly one of key_file, key_env and keystore"),
+        (
+            "    signers: [{}]",
+            "give exactly one of key_file, key_env, keystore, aws_kms, gcp_kms and web3signer",
+        ),
         ("    signers: [{keystore: k}]", "keystore and keystore_password_file go together"),
         ("    signers: [{key_file: a, key_env: B}]", "give exactly one of key_file"),
         ("    id: 2", "line 6, column 5: the key 'id' occurs twice"),

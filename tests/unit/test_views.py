@@ -76,6 +76,16 @@ def test_orphans_are_explained_by_their_status() -> None:
     assert text == "Its origin block was replaced; it comes back if it is included again."
 
 
+@pytest.mark.parametrize("reason", [Reason.TARGET_FAILED, Reason.CALL_REVERTED, Reason.OUT_OF_GAS])
+def test_a_dead_letter_is_not_said_to_be_tried_again(reason: Reason) -> None:
+    """The last failure is its reason; what it means is that nothing more happens by itself."""
+    waiting = explanation(record_of(status=Status.WAITING, reason=reason, detail=""))
+    assert "it is tried again" in waiting
+    dead = explanation(record_of(status=Status.DEAD, reason=reason, detail="not today"))
+    assert "tried again" not in dead
+    assert dead.endswith("given up: `relayer retry` starts over. (not today)")
+
+
 def test_hostile_text_stays_on_one_line_and_is_bounded() -> None:
     """A revert string can neither fake a terminal line nor fill a page."""
     evil = "a\x1b[2J\r\nstatus: delivered\u202egnp\ud800" + "x" * 10_000

@@ -19,7 +19,7 @@ OTHER = "other"
 class ApiMetrics:
     """Counters on the service's registry, all there from the start at zero."""
 
-    def __init__(self, registry: CollectorRegistry, *, webhooks: Iterable[str] = ()) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "relayer_http_requests",
             "Requests answered, by page and class of status.",
@@ -60,6 +60,9 @@ class ApiMetrics:
         )
         for cause in DROPPED:
             self._dropped.labels(cause)
+
+    def declare_webhooks(self, webhooks: Iterable[str]) -> None:
+        """Create the series of every webhook."""
         for webhook in webhooks:
             self._pending.labels(webhook)
             self._dead.labels(webhook)

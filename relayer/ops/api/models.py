@@ -289,6 +289,7 @@ class Signer(BaseModel):
 
     address: str
     balance_wei: WeiText | None
+    nonce: int | None = Field(description="How many of its transactions are mined.")
     in_flight: int | None
 
 

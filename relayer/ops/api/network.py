@@ -99,5 +99,6 @@ def _signer_view(signer: SignerReport) -> dict[str, Any]:
     return {
         "address": signer.address,
         "balance_wei": None if signer.balance is None else str(signer.balance),
+        "nonce": signer.nonce,
         "in_flight": signer.in_flight,
     }

@@ -98,6 +98,8 @@ class SignerReport:
 
     address: Address
     balance: Wei | None
+    nonce: int | None
+    """How many of its transactions are mined."""
     in_flight: int | None
 
 

@@ -166,7 +166,7 @@ class Destination:
             message_id=parcel.id,
             to=self._mailbox,
             data=contracts.process_call(part.metadata, parcel.record.message.payload),
-            shareable=not part.alone,
+            sender=part.sender,
             evidence=part.evidence,
         )
 

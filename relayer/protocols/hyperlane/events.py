@@ -65,9 +65,11 @@ class Skipped:
 def decode_logs(outpost: Outpost, logs: Sequence[Log]) -> tuple[list[Fact], list[Skipped]]:
     """Turn logs of whole transactions of one chain, in order, into facts.
 
+    A chain that no route leaves from has no leaves: nobody keeps its tree.
     Raises `BadChainData` for a log of our contracts in a wrong shape.
     """
-    leaves = [_leaf(outpost, log) for log in logs if _is(log, outpost.hook, _INSERTED)]
+    insertions = [log for log in logs if _is(log, outpost.hook, _INSERTED)]
+    leaves = [_leaf(outpost, log) for log in insertions] if outpost.destinations else []
     index_of: dict[bytes, int] = {}
     for leaf in leaves:  # the same message may be inserted again: its first leaf will do
         index_of.setdefault(leaf.leaf, leaf.index)

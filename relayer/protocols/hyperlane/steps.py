@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from relayer.adapter import Refuse, Wait
-from relayer.message import Reason
+from relayer.message import Address, Reason
 from relayer.protocols.hyperlane.isms import (
     Aggregation,
     CcipRead,
@@ -24,8 +24,8 @@ class Proved:
     """Metadata that satisfies an ISM, as far as we can check it."""
 
     metadata: bytes
-    alone: bool = False
-    """The ISM looks at who delivers: not for a shared transaction."""
+    sender: Address | None = None
+    """The ISM takes a delivery by this account only."""
     evidence: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -45,7 +45,7 @@ def assemble(ism: Ism, parts: Parts) -> Part:
         case Null(paused=True):
             return Wait(Reason.PAUSED, "the recipient's ISM is paused", recheck_s=30.0)
         case Null(trusted_relayer=relayer):
-            return Proved(b"", alone=relayer is not None)
+            return Proved(b"", sender=relayer)
         case Unsupported(why):
             return Refuse(Reason.UNSUPPORTED, why)
         case Unread(why):
@@ -67,20 +67,23 @@ def _aggregate(ism: Aggregation, parts: Parts) -> Part:
         return _obstacle(ism, found, ready=len(chosen))
     blobs: list[bytes | None] = []
     evidence: dict[str, str] = {}
-    alone = False
+    senders: set[Address] = set()
     for place, part in enumerate(found):
         if place not in chosen or not isinstance(part, Proved):
             blobs.append(None)
             continue
         blobs.append(part.metadata)
-        alone = alone or part.alone
+        if part.sender is not None:
+            senders.add(part.sender)
         evidence |= part.evidence
-    return Proved(aggregation_metadata(blobs), alone, evidence)
+    if len(senders) > 1:
+        return Refuse(Reason.UNSUPPORTED, f"AGGREGATION ISM trusts {' and '.join(sorted(senders))}")
+    return Proved(aggregation_metadata(blobs), next(iter(senders), None), evidence)
 
 
 def _cost(part: Part) -> tuple[bool, int]:
     """Prefer what may share a transaction, then what is short."""
-    return (part.alone, len(part.metadata)) if isinstance(part, Proved) else (True, 0)
+    return (part.sender is not None, len(part.metadata)) if isinstance(part, Proved) else (True, 0)
 
 
 def _obstacle(ism: Aggregation, found: list[Part], *, ready: int) -> Wait | Refuse:

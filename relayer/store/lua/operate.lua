@@ -1,13 +1,9 @@
--- What a person asks for one message.
-local starts = {
-  hold = {waiting = true, ready = true},
-  release = {held = true},
-  retry = {dead = true, waiting = true, ready = true},
-  drop = {waiting = true, ready = true, submitted = true, held = true},
-}
+-- What a person asks for one message; `starts` are the statuses it may have.
+local starts = {}
+for _, status in ipairs(ARGS.starts) do starts[status] = true end
 local rec = load(ARGS.id)
 if not rec.message then refuse('UNKNOWN', 'no message ' .. ARGS.id .. ' is stored') end
-if not starts[ARGS.step][rec.status] then
+if not starts[rec.status] then
   refuse('ILLEGAL', 'can not ' .. ARGS.step .. ' message ' .. ARGS.id .. ': it is ' .. rec.status
     .. ' (' .. rec.reason .. ')')
 end

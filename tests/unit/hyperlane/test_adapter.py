@@ -523,13 +523,13 @@ async def test_paused_ism(world: World) -> None:
     assert called(await world.step(record))[0] == b""
 
 
-async def test_trusted_relayer_is_alone(world: World) -> None:
-    """An ISM that looks at the sender must not be called through Multicall3."""
+async def test_a_trusted_relayer_is_named(world: World) -> None:
+    """An ISM that asks who delivers takes it from that account only."""
     world.null(ISM, relayer="0x" + "99" * 20)
     (record,) = world.dispatch()
     step = await world.step(record)
     assert isinstance(step, Call)
-    assert not step.shareable
+    assert step.sender == "0x" + "99" * 20
 
 
 @pytest.mark.parametrize(

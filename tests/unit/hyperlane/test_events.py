@@ -161,6 +161,14 @@ def test_foreign_dispatches_are_skipped_but_their_leaf_is_kept(
     assert kinds(facts) == ["LeafAdded"]
 
 
+def test_a_chain_that_no_route_leaves_from_has_no_leaves(world: World) -> None:
+    """Nobody keeps its tree: its leaves would stop the follower that is to see deliveries there."""
+    log = inserted(message_of(1), 0)
+    there = replace(log, address=Address("0x" + "b2" * 20), at=ref(chain=DESTINATION_ID))
+    assert world.adapter.decode([there]) == []
+    assert {spec.id for spec in world.adapter.trees()} == {TREE}
+
+
 def test_deliveries_of_configured_origins(world: World) -> None:
     """A ProcessId counts when the Process before it names an origin of ours."""
     mine, other = message_of(1), message_of(2)

@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relayer.chains.fees import FeeQuote
-from relayer.chains.signers import LocalSigner, load_signer
+from relayer.chains.signers import LocalSigner, load_local
+from relayer.chains.signers.recovery import GROUP_ORDER
 from relayer.chains.transactions import Envelope, rlp, rlp_list
 from relayer.errors import ConfigInvalid
 from relayer.message import Address, ChainId, Gas, Wei
 from relayer.settings import SignerSettings
+from tests.unit.signers.envelopes import ENVELOPES
 
 KEY = bytes.fromhex("11" * 31 + "2f")
-GROUP_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 def _fields(envelope: Envelope) -> dict[str, Any]:
@@ -49,27 +50,8 @@ def _fields(envelope: Envelope) -> dict[str, Any]:
     return common | {"gasPrice": fees.gas_price} | typed
 
 
-_WEI = st.integers(0, 2**128)
-_ADDRESS = st.binary(min_size=20, max_size=20).map(lambda b: Address("0x" + b.hex()))
-_WORDS = st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple)
-_ENVELOPES = st.builds(
-    Envelope,
-    chain_id=st.integers(1, 2**53).map(ChainId),
-    nonce=st.integers(0, 2**63),
-    to=_ADDRESS,
-    value=_WEI,
-    data=st.binary(max_size=300),
-    gas=st.integers(21_000, 2**40).map(Gas),
-    fees=st.one_of(
-        st.builds(FeeQuote, max_fee=_WEI, tip=_WEI),
-        _WEI.map(lambda price: FeeQuote(Wei(price), Wei(0), Wei(price))),
-    ),
-    access_list=st.lists(st.tuples(_ADDRESS, _WORDS), max_size=3).map(tuple),
-)
-
-
 @settings(max_examples=60, deadline=None)
-@given(_ENVELOPES, st.integers(1, GROUP_ORDER - 1))
+@given(ENVELOPES, st.integers(1, GROUP_ORDER - 1))
 async def test_signed_bytes_equal_eth_accounts(envelope: Envelope, number: int) -> None:
     """Type 2, type 1 and legacy, with and without access lists: same bytes, hash, and sender."""
     key = number.to_bytes(32, "big")
@@ -113,10 +95,10 @@ def test_key_file_and_variable(tmp_path: Path) -> None:
     for text in (KEY.hex(), "0x" + KEY.hex() + "\n", f"  {KEY.hex().upper()} "):
         path = tmp_path / "key"
         path.write_text(text)
-        assert load_signer(SignerSettings(key_file=path), {}).address == address
-        assert load_signer(
-            SignerSettings(key_env="RELAYER_KEY"), {"RELAYER_KEY": text}
-        ).address == (address)
+        assert load_local(SignerSettings(key_file=path), {}).address == address
+        assert load_local(SignerSettings(key_env="RELAYER_KEY"), {"RELAYER_KEY": text}).address == (
+            address
+        )
 
 
 def test_keystore_is_decrypted_with_its_password_file(tmp_path: Path) -> None:
@@ -126,10 +108,10 @@ def test_keystore_is_decrypted_with_its_password_file(tmp_path: Path) -> None:
     keystore.write_text(json.dumps(content))
     password.write_text("pass word\n")
     chosen = SignerSettings(keystore=keystore, keystore_password_file=password)
-    assert load_signer(chosen, {}).address == LocalSigner(KEY).address
+    assert load_local(chosen, {}).address == LocalSigner(KEY).address
     password.write_text("wrong")
     with pytest.raises(ConfigInvalid, match="password is wrong"):
-        load_signer(chosen, {})
+        load_local(chosen, {})
 
 
 @pytest.mark.parametrize(
@@ -140,23 +122,23 @@ def test_bad_key_is_a_config_error_that_does_not_show_it(tmp_path: Path, text: s
     path = tmp_path / "key"
     path.write_text(text)
     with pytest.raises(ConfigInvalid) as caught:
-        load_signer(SignerSettings(key_file=path), {})
+        load_local(SignerSettings(key_file=path), {})
     assert len(text) < 4 or text not in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_missing_sources_are_named(tmp_path: Path) -> None:
     """A file or variable that is not there is named with what to do about it."""
     with pytest.raises(ConfigInvalid, match="RELAYER_KEY is not set"):
-        load_signer(SignerSettings(key_env="RELAYER_KEY"), {})
+        load_local(SignerSettings(key_env="RELAYER_KEY"), {})
     with pytest.raises(ConfigInvalid, match="No such file"):
-        load_signer(SignerSettings(key_file=tmp_path / "nothing"), {})
+        load_local(SignerSettings(key_file=tmp_path / "nothing"), {})
     (tmp_path / "big").write_bytes(b"0" * 100_000)
     with pytest.raises(ConfigInvalid, match="too large"):
-        load_signer(SignerSettings(key_file=tmp_path / "big"), {})
+        load_local(SignerSettings(key_file=tmp_path / "big"), {})
     (tmp_path / "text").write_text("hello")
     chosen = SignerSettings(keystore=tmp_path / "text", keystore_password_file=tmp_path / "text")
-    with pytest.raises(ConfigInvalid, match="not a keystore"):
-        load_signer(chosen, {})
+    with pytest.raises(ConfigInvalid, match="is no keystore"):
+        load_local(chosen, {})
 
 
 def test_signer_shows_its_address_only() -> None:

@@ -1,0 +1,193 @@
+"""What an operator may do: the words of the operator API, the command line and the audit log.
+
+Pure. Names of verbs, kinds and outcomes are stored and shown: add, never rename.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from relayer.errors import UnknownRecord
+from relayer.message import (
+    Address,
+    ChainId,
+    Reason,
+    Record,
+    Route,
+    Status,
+    Timestamp,
+    is_same_account,
+)
+
+LONGEST_WHY = 200
+"""Characters of the reason that a pause is given."""
+LONGEST_TEXT = 2000
+"""Characters of the arguments, and of the outcome, that the audit log keeps of one act."""
+
+
+class Verb(StrEnum):
+    """A transition that a person asks for."""
+
+    RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
+    DROP = "drop"
+
+
+STARTS: Mapping[Verb, frozenset[Status]] = {
+    Verb.RETRY: frozenset({Status.DEAD, Status.WAITING, Status.READY}),
+    Verb.HOLD: frozenset({Status.WAITING, Status.READY}),
+    Verb.RELEASE: frozenset({Status.HELD}),
+    Verb.DROP: frozenset({Status.WAITING, Status.READY, Status.SUBMITTED, Status.HELD}),
+}
+"""Where each verb may be applied; the store's script is given these rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which messages are meant: every field that is given must agree."""
+
+    status: Status | None = None
+    reason: Reason | None = None
+    route: Route | None = None
+    bridge: str | None = None
+    origin: ChainId | None = None
+    destination: ChainId | None = None
+    sender: str | None = None
+    recipient: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it would mean every message."""
+        return self == Selection()
+
+    def admits(self, record: Record) -> bool:
+        """Whether the message is meant, its status aside."""
+        route, message = record.route, record.message
+        return (
+            (self.reason is None or self.reason is record.reason)
+            and (self.route is None or self.route == route)
+            and (self.bridge is None or self.bridge == route.bridge)
+            and (self.origin is None or self.origin == route.origin)
+            and (self.destination is None or self.destination == route.destination)
+            and (self.sender is None or is_same_account(self.sender, message.sender))
+            and (self.recipient is None or is_same_account(self.recipient, message.recipient))
+        )
+
+
+class PauseKind(StrEnum):
+    """What can be paused."""
+
+    CHAIN = "chain"
+    """Its follower stops, and no message from or to it is carried."""
+    LANE = "lane"
+    """No message to the chain is carried; the chain is followed."""
+    ROUTE = "route"
+    SIGNER = "signer"
+    """It sends nothing new on any chain; what it has in flight is looked after."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """One thing that can be paused: a chain id, a route or an address under its kind."""
+
+    kind: PauseKind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Read the form that `str(target)` writes; ValueError when it is not that form."""
+        word, _, name = text.partition(" ")
+        kind = PauseKind(word)
+        if kind in (PauseKind.CHAIN, PauseKind.LANE):
+            name = str(int(name))
+        return cls(kind, name)
+
+    @classmethod
+    def chain(cls, chain: ChainId) -> Target:
+        return cls(PauseKind.CHAIN, str(chain))
+
+    @classmethod
+    def lane(cls, chain: ChainId) -> Target:
+        return cls(PauseKind.LANE, str(chain))
+
+    @classmethod
+    def route(cls, route: Route) -> Target:
+        return cls(PauseKind.ROUTE, str(route))
+
+    @classmethod
+    def signer(cls, address: Address) -> Target:
+        return cls(PauseKind.SIGNER, address.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Who paused what, why and since when."""
+
+    target: Target
+    who: str
+    why: str
+    since: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One line of the audit log."""
+
+    at: Timestamp
+    who: str
+    """A token's name, `cli:<user>@<host>`, `signal`, or `nobody` for a stranger."""
+    remote: str
+    """The address that the request came from, or `local`."""
+    what: str
+    arguments: str
+    outcome: str
+    """`ok`, `refused` or `failed`."""
+    detail: str = ""
+
+
+def target_of(
+    kind: PauseKind,
+    text: str,
+    *,
+    chains: Mapping[str, ChainId],
+    routes: Collection[Route],
+) -> Target:
+    """What a person names by a chain's name or id, a route or an address.
+
+    `UnknownRecord` names what there is when the configuration has no such chain or route.
+    """
+    match kind:
+        case PauseKind.CHAIN | PauseKind.LANE:
+            return Target(kind, str(chain_id_of(kind.value, text, chains)))
+        case PauseKind.ROUTE:
+            known = sorted(str(route) for route in routes)
+            if text not in known:
+                raise UnknownRecord(f"route: {text[:80]!r} is not carried; known: {_some(known)}")
+            return Target(kind, text)
+        case PauseKind.SIGNER:
+            if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
+                raise UnknownRecord(f"signer: {text[:80]!r} is not 0x and 40 hex digits")
+            return Target(kind, text.lower())
+
+
+def chain_id_of(field: str, text: str, chains: Mapping[str, ChainId]) -> ChainId:
+    """The configured chain of this name or id; `UnknownRecord` names those that there are."""
+    if text in chains:
+        return chains[text]
+    found = next((one for one in chains.values() if str(one) == text), None)
+    if found is None:
+        known = _some(sorted(chains))
+        raise UnknownRecord(f"{field}: {text[:80]!r} is no configured chain; known: {known}")
+    return found
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:20]) or "none"
+    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"

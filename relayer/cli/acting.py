@@ -1,0 +1,118 @@
+"""Acts from the command line: on the store, or asked of the running relayer; all written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from relayer.acts import Act
+from relayer.cli.health import reachable
+from relayer.errors import (
+    ConfigInvalid,
+    EndpointDown,
+    IllegalTransition,
+    Permanent,
+    RelayerError,
+    UnknownRecord,
+)
+from relayer.ops.views import printable
+from relayer.settings import Settings, read_tokens
+
+if TYPE_CHECKING:
+    from relayer.store import Store
+
+ANSWER_WITHIN_S = 60.0
+"""Longer than a reload may take."""
+MAX_ANSWER = 4 << 20
+
+T = TypeVar("T")
+
+
+async def written_down(
+    store: Store,
+    what: str,
+    arguments: Mapping[str, Any],
+    work: Awaitable[T],
+    *,
+    told: Callable[[T], str],
+) -> T:
+    """Do the work and leave one line of it in the audit log, also when it is refused."""
+    outcome, detail = "failed", "cut off"
+    try:
+        done = await work
+        outcome, detail = "ok", told(done)
+        return done
+    except RelayerError as error:
+        outcome, detail = "refused", str(error)
+        raise
+    finally:
+        given = {key: value for key, value in arguments.items() if value not in (None, False, ())}
+        await store.note_act(
+            Act(store.now(), whoami(), "local", what, json.dumps(given), outcome, detail)
+        )
+
+
+def whoami() -> str:
+    """Who sits at the command line, by the system's word and not the environment's."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    return f"cli:{name}@{socket.gethostname()}"
+
+
+def ask_running(
+    settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The answer of the operator API of this configuration; its refusals are our errors."""
+    at = settings.operator
+    if at is None:
+        raise ConfigInvalid(
+            "operator: is not configured, so the running relayer cannot be asked; add the section"
+            " and restart, or send SIGHUP for a reload"
+        )
+    if at.port == 0:
+        raise ConfigInvalid("operator.port: 0 means any free one, so it cannot be asked; name one")
+    token = next(iter(read_tokens(at).values()))
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    connection = HTTPConnection(reachable(at.host), at.port, timeout=ANSWER_WITHIN_S)
+    try:
+        text = None if body is None else json.dumps(body)
+        connection.request(method, f"/v1/operator/{path}", text, headers)
+        response = connection.getresponse()
+        status, answer = response.status, json.loads(response.read(MAX_ANSWER))
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
+        raise EndpointDown(f"operator {at.host}:{at.port}", printable(repr(error), 200)) from None
+    finally:
+        connection.close()
+    if not isinstance(answer, dict):
+        raise EndpointDown(f"operator {at.host}:{at.port}", "its answer is not ours")
+    if status >= 400:
+        raise _refusal(status, answer)
+    return answer
+
+
+def _refusal(status: int, answer: Mapping[str, Any]) -> RelayerError:
+    error = answer.get("error")
+    text = printable(str(error.get("text") if isinstance(error, dict) else answer), 2000)
+    match status:
+        case 401:
+            return ConfigInvalid(
+                "operator.token_files: the running relayer does not accept the first of these"
+                " tokens; it may not have taken up the file yet"
+            )
+        case 400:
+            return ConfigInvalid(text)
+        case 404:
+            return UnknownRecord(text)
+        case 409:
+            return IllegalTransition(text)
+        case _ if status == 429 or status >= 500:
+            return EndpointDown("operator", text)
+    return Permanent(text)

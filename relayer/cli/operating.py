@@ -1,0 +1,210 @@
+"""Commands for operators: pauses, dead letters, the audit log, and the running process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Group
+from rich.text import Text
+
+from relayer.acts import LONGEST_WHY, Pause, PauseKind, Target, target_of
+from relayer.cli.acting import ask_running, whoami, written_down
+from relayer.cli.checks import offline_adapter
+from relayer.cli.invocation import Invocation, common, with_invocation
+from relayer.cli.invocation import table as table_of
+from relayer.cli.messages import opened_store
+from relayer.cli.types import WholeNumber
+from relayer.message import ChainId
+from relayer.ops.logs import LEVELS
+from relayer.ops.operator.views import act_view, pause_view
+from relayer.ops.views import printable
+from relayer.settings import Settings
+
+if TYPE_CHECKING:
+    from relayer.store import ActPage
+
+MAX_LINES = 500
+
+
+def _targets(command: click.Command) -> click.Command:
+    """The four things that can be paused, of which one must be given."""
+    helps = {
+        PauseKind.CHAIN: "A chain, by name or id: nothing from or to it goes on.",
+        PauseKind.LANE: "A chain, by name or id: nothing to it is carried.",
+        PauseKind.ROUTE: "A route, as `relayer routes` lists it.",
+        PauseKind.SIGNER: "An address: it sends nothing new on any chain.",
+    }
+    for kind in reversed(PauseKind):
+        option = click.Option([f"--{kind}"], metavar=kind.upper(), help=helps[kind])
+        command.params.insert(0, option)
+    return command
+
+
+@click.command()
+@click.option("--why", default="", help="Shown with every message that waits for it.")
+@common
+@with_invocation
+def pause(asked: Invocation, why: str, **named: str | None) -> None:
+    """Pause a chain, lane, route or signer on every replica; what is in flight is looked after."""
+    settings = asked.settings()
+    target = _target(settings, named)
+    if len(why) > LONGEST_WHY:
+        raise click.UsageError(f"--why: at most {LONGEST_WHY} characters")
+
+    async def act() -> Pause:
+        async with opened_store(settings) as store:
+            wanted = Pause(target, whoami(), printable(why, LONGEST_WHY), store.now())
+            return await written_down(
+                store,
+                "pause",
+                {"what": str(target), "why": why},
+                store.pause(wanted),
+                told=lambda holds: "paused" if holds == wanted else "was paused already",
+            )
+
+    holds = asked.run(act())
+    view = pause_view(holds, _names(settings))
+    asked.show(view, Text(f"{target} is paused by {view['who']} since {view['since']}"))
+
+
+@click.command()
+@common
+@with_invocation
+def resume(asked: Invocation, **named: str | None) -> None:
+    """Let what was paused go on."""
+    settings = asked.settings()
+    target = _target(settings, named)
+
+    async def act() -> bool:
+        async with opened_store(settings) as store:
+            return await written_down(
+                store,
+                "resume",
+                {"what": str(target)},
+                store.resume(target),
+                told=lambda changed: "resumed" if changed else "was not paused",
+            )
+
+    changed = asked.run(act())
+    view = {"kind": target.kind.value, "name": target.name, "changed": changed}
+    asked.show(view, f"{target} {'goes on' if changed else 'was not paused'}")
+
+
+@click.command()
+@common
+@with_invocation
+def paused(asked: Invocation) -> None:
+    """List what is paused, by whom, why and since when."""
+    settings = asked.settings()
+
+    async def read() -> list[Pause]:
+        async with opened_store(settings) as store:
+            return await store.pauses()
+
+    views = [pause_view(one, _names(settings)) for one in asked.run(read())]
+    columns = ("kind", "name", "chain", "since", "who", "why")
+    rows = [tuple(str(view[key] or "-") for key in columns) for view in views]
+    asked.show({"pauses": views}, table_of(columns, rows))
+
+
+@click.command()
+@click.option("--limit", type=WholeNumber(1, MAX_LINES), default=50, show_default=True)
+@click.option("--after", help="Go on behind the mark that the page before ended with.")
+@click.option("--strangers", is_flag=True, help="Requests that had no valid token instead.")
+@common
+@with_invocation
+def audit(asked: Invocation, limit: int, after: str | None, strangers: bool) -> None:
+    """Show what operators did, newest first, refused acts included."""
+    settings = asked.settings()
+
+    async def read() -> ActPage:
+        async with opened_store(settings) as store:
+            return await store.acts(limit=limit, after=after, strangers=strangers)
+
+    page = asked.run(read())
+    views = [act_view(act) for act in page.acts]
+    columns = ("at", "who", "remote", "what", "arguments", "outcome", "detail")
+    shown: Any = table_of(columns, [tuple(view[key] for key in columns) for view in views])
+    if page.after is not None:
+        shown = Group(shown, Text(f"more with --after {page.after}"))
+    asked.show({"acts": views, "after": page.after}, shown)
+
+
+@click.group()
+@common
+def config() -> None:
+    """The configuration that is, or would be, in force."""
+
+
+@config.command(name="show")
+@click.option("--running", is_flag=True, help="Of the running relayer instead of the file.")
+@common
+@with_invocation
+def config_show(asked: Invocation, running: bool) -> None:
+    """Show the whole configuration, defaults included, secrets hidden."""
+    settings = asked.settings()
+    if running:
+        view = ask_running(settings, "GET", "config")
+    else:
+        from relayer.desk import effective
+
+        view = effective(settings)
+    asked.show(view, Text(_yaml(view)))
+
+
+@click.command(name="log-level")
+@click.argument("level", type=click.Choice(LEVELS), required=False)
+@common
+@with_invocation
+def log_level(asked: Invocation, level: str | None) -> None:
+    """Show, or set, what the running relayer logs; of that one process, until it ends."""
+    settings = asked.settings()
+    if level is None:
+        view = ask_running(settings, "GET", "log-level")
+    else:
+        view = ask_running(settings, "PUT", "log-level", {"level": level})
+    asked.show(view, printable(str(view.get("level")), 20))
+
+
+@click.command()
+@common
+@with_invocation
+def reload(asked: Invocation) -> None:
+    """Have the running relayer take up the configuration file; that one process."""
+    settings = asked.settings()
+    with asked.progress() as bar:
+        bar.add_task("opening the new configuration", total=None)
+        view = ask_running(settings, "POST", "reload")
+    changes = [printable(str(one), 200) for one in view.get("changes", [])]
+    asked.show(view, "\n".join(changes) or "nothing changed; keys and tokens were read again")
+
+
+pause, resume = _targets(pause), _targets(resume)
+
+COMMANDS = (pause, resume, paused, audit, config, log_level, reload)
+
+
+def _target(settings: Settings, named: Mapping[str, str | None]) -> Target:
+    given = [(PauseKind(kind), text) for kind, text in named.items() if text is not None]
+    if len(given) != 1:
+        raise click.UsageError("give exactly one of --chain, --lane, --route and --signer")
+    ((kind, text),) = given
+    chains = {name: ChainId(chain.id) for name, chain in settings.chains.items()}
+    routes = {
+        route
+        for bridge, raw in settings.bridges.items()
+        for route in (offline_adapter(settings, bridge, raw).routes() if kind == "route" else ())
+    }
+    return target_of(kind, text, chains=chains, routes=routes)
+
+
+def _names(settings: Settings) -> dict[ChainId, str]:
+    return {ChainId(chain.id): name for name, chain in settings.chains.items()}
+
+
+def _yaml(view: Mapping[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(dict(view), sort_keys=False, allow_unicode=True).rstrip()

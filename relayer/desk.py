@@ -1,0 +1,274 @@
+"""The running process as its operator sees it: what is configured, and taking up another file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from pydantic import BaseModel
+
+from relayer import protocols
+from relayer.acts import Act, PauseKind, Target, target_of
+from relayer.errors import ConfigInvalid, IllegalTransition, RelayerError
+from relayer.generations import Generations
+from relayer.message import BlockNumber, ChainId, Timestamp, TxHash
+from relayer.ops.logs import Logging
+from relayer.ops.operator.tokens import Tokens
+from relayer.ops.views import printable
+from relayer.parts import Parts
+from relayer.rereading import ask_again, block_of, chain_named
+from relayer.settings import Settings, masked, parse_section, read_tokens, secrets_in
+
+FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
+"""Sections that the parts of the process outside of any generation were made from."""
+BY_NAME = ("chains", "bridges")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a configuration comes from when it is asked for again, and what is known already."""
+
+    reread: Callable[[], Settings]
+    logging: Logging
+
+
+class Desk:
+    """`ops.operator.pages.Running` of a service; one task runs `run`, which does the reloads."""
+
+    def __init__(
+        self, generations: Generations[Parts], sources: Sources, now: Callable[[], Timestamp]
+    ) -> None:
+        self._generations = generations
+        self._sources = sources
+        self._now = now
+        self._asked: _Ask | None = None
+        self._bell = asyncio.Event()
+        self._log = structlog.get_logger("relayer")
+        self.tokens = Tokens({})
+
+    @property
+    def _parts(self) -> Parts:
+        return self._generations.present
+
+    @property
+    def chain_ids(self) -> Mapping[str, ChainId]:
+        return self._parts.chain_ids
+
+    @property
+    def level(self) -> str:
+        return self._sources.logging.level
+
+    def set_level(self, level: str) -> None:
+        self._sources.logging.set_level(level)
+        self._log.warning("log_level_set", level=level)
+
+    def config(self) -> dict[str, Any]:
+        return effective(self._parts.settings)
+
+    def target(self, kind: PauseKind, text: str) -> Target:
+        parts = self._parts
+        return target_of(kind, text, chains=parts.chain_ids, routes=parts.routes)
+
+    async def look_at_pauses(self) -> None:
+        await self._parts.engine.pauses.refresh()
+
+    # --- reading again -----------------------------------------------------------------------
+
+    async def ask_backfill(
+        self, chain: str, *, first: int | None, last: int | None, tx: str | None
+    ) -> dict[str, Any]:
+        parts = self._parts
+        if tx is not None:
+            first = last = await block_of(chain_named(parts, chain), TxHash(tx.lower()))
+        asked = await ask_again(
+            parts, chain, BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
+        )
+        parts.bells[parts.chain_ids[chain]].follower.ring()
+        return {"chain": chain, "first": asked.first, "last": asked.last}
+
+    async def backfills(self) -> Sequence[dict[str, Any]]:
+        parts = self._parts
+        return [
+            {"chain": name, "first": one.first, "last": one.last, "next": one.at}
+            for name, chain in sorted(parts.chain_ids.items())
+            for one in await parts.store.rescans(chain)
+        ]
+
+    # --- reloading ---------------------------------------------------------------------------
+
+    def take_up(self, settings: Settings) -> None:
+        """Know the tokens and secrets of these settings; ConfigInvalid when a file is wrong."""
+        self.tokens.replace(self._secrets(settings))
+
+    async def reload(self) -> dict[str, Any]:
+        """Take up the file as it is now; `IllegalTransition` while another reload is under way.
+
+        ConfigInvalid (or what a chain has to say against it) when it is refused: then nothing
+        has changed.
+        """
+        # Shielded: whoever asked may go away, the reload is done or refused all the same.
+        return await asyncio.shield(self._ask(by_signal=False))
+
+    def reload_soon(self) -> None:
+        """What SIGHUP does: reload, and tell the log and the audit log how it went."""
+        try:
+            self._ask(by_signal=True)
+        except IllegalTransition as busy:
+            self._log.warning("reload_refused", error=str(busy))
+
+    async def run(self) -> None:
+        """Do what `reload` asks for, one after another, until cancelled."""
+        while True:
+            await self._bell.wait()
+            self._bell.clear()
+            assert self._asked is not None  # `_ask` rings
+            try:
+                await self._answer(self._asked)
+            finally:
+                self._asked = None
+
+    def _ask(self, *, by_signal: bool) -> asyncio.Future[dict[str, Any]]:
+        if self._asked is not None:
+            raise IllegalTransition("a reload is under way; ask again when it is done")
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(_retrieved)
+        self._asked = _Ask(answer, by_signal)
+        self._bell.set()
+        return answer
+
+    async def _answer(self, asked: _Ask) -> None:
+        try:
+            changes = await self._reload()
+        except RelayerError as error:
+            self._log.error("reload_refused", error=str(error)[:1000])
+            refusal = error
+        except Exception:  # noqa: BLE001 - a bug in what is new must not end what works
+            self._log.exception("reload_crashed")
+            refusal = RelayerError("internal error; see the log: nothing has changed")
+        else:
+            self._log.warning("reloaded", changes=changes)
+            if asked.by_signal:
+                await self._note("ok", ", ".join(changes) or "nothing changed")
+            asked.answer.set_result({"reloaded": True, "changes": changes})
+            return
+        if asked.by_signal:
+            await self._note("refused", str(refusal))
+        asked.answer.set_exception(refusal)
+
+    async def _reload(self) -> list[str]:
+        """The paths that changed."""
+        former = self._parts
+        settings = self._sources.reread()
+        refuse_fixed(former.settings, settings)
+        tokens = self._secrets(settings)
+        parts = await self._generations.replace(settings)
+        self.tokens.replace(tokens)
+        if settings.log.level != former.settings.log.level:
+            self._sources.logging.set_level(settings.log.level)
+        _forget_gone(former, parts)
+        return list(differences(former.settings, settings))
+
+    def _secrets(self, settings: Settings) -> dict[str, str]:
+        """The tokens of these settings; no secret of theirs is logged from here on."""
+        tokens = {} if settings.operator is None else read_tokens(settings.operator)
+        self._sources.logging.learn([*_secrets_of(settings), *tokens.values()])
+        return tokens
+
+    async def _note(self, outcome: str, detail: str) -> None:
+        """The line of a signal; a request's own is written where it came in."""
+        act = Act(self._now(), "signal", "local", "SIGHUP", "", outcome, printable(detail))
+        try:
+            await self._parts.store.note_act(act)
+        except RelayerError as away:
+            self._log.error("audit_not_kept", error=str(away)[:300])
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A reload that somebody wants, and whoever waits for its answer."""
+
+    answer: asyncio.Future[dict[str, Any]]
+    by_signal: bool
+
+
+def effective(settings: Settings) -> dict[str, Any]:
+    """All that is in force, defaults too, with every secret hidden."""
+    shown: dict[str, Any] = masked(settings)
+    for name, raw in settings.bridges.items():
+        shown["bridges"][name] = {"protocol": raw["protocol"], **masked(_section(name, raw))}
+    return shown
+
+
+def refuse_fixed(former: Settings, settings: Settings) -> None:
+    """ConfigInvalid with a line for each section that only a restart can change."""
+    names = [name for name in FIXED if getattr(former, name) != getattr(settings, name)]
+    if _address(former) != _address(settings):
+        names.append("operator")
+    if former.log.format != settings.log.format:
+        names.append("log.format")
+    if names:
+        raise ConfigInvalid(
+            "\n".join(
+                f"{name}: cannot be changed while the relayer runs; put it back, or restart"
+                for name in names
+            )
+        )
+
+
+def differences(former: Settings, settings: Settings) -> Iterator[str]:
+    """Paths of what differs, for example `chains.gamma added`."""
+    for name in type(settings).model_fields:
+        before, after = getattr(former, name), getattr(settings, name)
+        if before == after:
+            continue
+        if name not in BY_NAME:
+            yield name
+            continue
+        yield from (f"{name}.{key} added" for key in after if key not in before)
+        yield from (f"{name}.{key} removed" for key in before if key not in after)
+        yield from (
+            f"{name}.{key} changed" for key in after if key in before and before[key] != after[key]
+        )
+
+
+def _address(settings: Settings) -> tuple[str, int] | None:
+    at = settings.operator
+    return None if at is None else (at.host, at.port)
+
+
+def _secrets_of(settings: Settings) -> list[str]:
+    """The secrets of all sections, those that only a protocol knows as such included."""
+    found = secrets_in(settings)
+    for name, raw in settings.bridges.items():
+        found += secrets_in(_section(name, raw))
+    return found
+
+
+def _section(name: str, raw: Mapping[str, Any]) -> BaseModel:
+    """A bridge's section as its protocol reads it."""
+    plugin = protocols.load(str(raw["protocol"]))
+    fields = {key: value for key, value in raw.items() if key != "protocol"}
+    return parse_section(plugin.settings, fields, f"bridges.{name}")
+
+
+def _forget_gone(former: Parts, parts: Parts) -> None:
+    """No series must go on telling of chains, endpoints and signers that are not configured."""
+    metrics = parts.metrics
+    for name, chain in former.chains.items():
+        now = parts.chains.get(name)
+        if now is None:
+            metrics.forget(chain=name)
+            continue
+        for endpoint in {one.name for one in chain.health()} - {one.name for one in now.health()}:
+            metrics.forget(chain=name, endpoint=endpoint)
+        for signer in former.signers_of(name) - parts.signers_of(name):
+            metrics.forget(chain=name, signer=signer)
+
+
+def _retrieved(answer: asyncio.Future[dict[str, Any]]) -> None:
+    """An error is told in the log: nobody need wait for it."""
+    if not answer.cancelled():
+        answer.exception()

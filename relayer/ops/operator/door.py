@@ -1,0 +1,192 @@
+"""Who is let in, how often, and what is written down about it.
+
+Strangers are counted, logged and noted apart from operators, each within a limit, so that being
+refused many times neither fills a disk nor keeps an operator out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from relayer.acts import LONGEST_TEXT, Act
+from relayer.errors import Fatal, IllegalTransition, RelayerError, Transient, UnknownRecord
+from relayer.message import Timestamp
+from relayer.ops.metrics import Metrics
+from relayer.ops.operator.limits import Bucket, Buckets
+from relayer.ops.operator.tokens import Tokens
+from relayer.ops.views import printable
+from relayer.ops.web import Refused
+
+REQUESTS_PER_S, REQUESTS_BURST = 20.0, 60
+"""Of all operators together: far above what people and their scripts need."""
+FAILURES_PER_S, FAILURES_BURST = 0.2, 10
+"""Of one address, that are told apart; more of them are only counted."""
+NOTES_PER_S, NOTES_BURST = 1.0, 60
+"""Of all strangers together, that are logged and noted one by one."""
+ADDRESSES = 1024
+
+WHO = web.RequestKey("who", str)
+ARGUMENTS = web.RequestKey("arguments", str)
+OUTCOME = web.RequestKey("outcome", str)
+
+
+class Auditor(Protocol):
+    """Where acts are written down."""
+
+    async def note_act(self, act: Act, /) -> None:
+        """Keep one line about an operator."""
+        ...
+
+    async def note_stranger(self, act: Act, /) -> None:
+        """Keep one line about a request without a valid token."""
+        ...
+
+
+class Door:
+    """The checks that a request passes before its handler, as middlewares in this order."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        audit: Auditor,
+        metrics: Metrics,
+        *,
+        now: Callable[[], Timestamp],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`now` is the time written down, `clock` counts seconds for the limits."""
+        self._tokens = tokens
+        self._audit = audit
+        self._metrics = metrics
+        self._now = now
+        self._all = Bucket(per_s=REQUESTS_PER_S, burst=REQUESTS_BURST, clock=clock)
+        self._notes = Bucket(per_s=NOTES_PER_S, burst=NOTES_BURST, clock=clock)
+        self._failures = Buckets(
+            lambda: Bucket(per_s=FAILURES_PER_S, burst=FAILURES_BURST, clock=clock), most=ADDRESSES
+        )
+        self._log = structlog.get_logger("relayer")
+
+    @property
+    def middlewares(self) -> list[Middleware]:
+        return [self._let_in, self._write_down]
+
+    @web.middleware
+    async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse whoever has no valid token, and whoever asks too often."""
+        caller = self._tokens.caller(request.headers.getall(hdrs.AUTHORIZATION, []))
+        if caller.why_not:
+            raise await self._turned_away(request, caller.why_not)
+        if not self._all.take():
+            self._metrics.operator_refused("too_many_requests")
+            if self._notes.take():
+                self._log.warning(
+                    "operator_refused",
+                    why="too_many_requests",
+                    who=caller.name,
+                    path=_path(request),
+                )
+            raise Refused(429, "too many requests; ask more slowly", retry_after_s=1)
+        request[WHO] = caller.name
+        return await handler(request)
+
+    async def _turned_away(self, request: web.Request, why: str) -> Refused:
+        remote = _remote(request)
+        too_often = not self._failures.take(remote)
+        told = "too_many_failures" if too_often else why
+        self._metrics.operator_refused(told)
+        if self._notes.take():
+            what = f"{request.method} {_path(request)}"
+            self._log.warning("operator_refused", why=told, remote=remote, what=what)
+            await self._kept(
+                self._audit.note_stranger(
+                    Act(self._now(), "nobody", remote, what, "", "refused", told)
+                )
+            )
+        if too_often:
+            return Refused(429, "too many refused requests; wait", retry_after_s=5)
+        if why == "many_tokens":
+            return Refused(400, "give exactly one Authorization header", field="Authorization")
+        return Refused(401, "give a valid token: `Authorization: Bearer TOKEN`")
+
+    @web.middleware
+    async def _write_down(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every request that would change something is one line of the audit log."""
+        if request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
+            return await _told(request, handler)
+        outcome, detail = "failed", "cut off"
+        try:
+            answer = await _told(request, handler)
+            outcome, detail = "ok", request.get(OUTCOME, "")
+            return answer
+        except Refused as refused:
+            outcome, detail = "refused" if refused.status < 500 else "failed", str(refused)
+            raise
+        except web.HTTPException as problem:
+            outcome, detail = "refused", problem.reason.lower()
+            raise
+        finally:
+            # Shielded: what was done is written down, also when the caller has gone away.
+            await asyncio.shield(self._note(request, outcome, detail))
+
+    async def _note(self, request: web.Request, outcome: str, detail: str) -> None:
+        act = Act(
+            at=self._now(),
+            who=request[WHO],
+            remote=_remote(request),
+            what=f"{request.method} {_path(request)}",
+            arguments=printable(request.get(ARGUMENTS, ""), LONGEST_TEXT),
+            outcome=outcome,
+            detail=printable(detail, LONGEST_TEXT),
+        )
+        self._metrics.operator_act(outcome)
+        self._log.info(
+            "operator_act",
+            who=act.who,
+            remote=act.remote,
+            what=act.what,
+            arguments=act.arguments,
+            outcome=outcome,
+            detail=act.detail,
+        )
+        await self._kept(self._audit.note_act(act))
+
+    async def _kept(self, noting: Awaitable[None]) -> None:
+        """Redis may be away; the log has the line then."""
+        try:
+            await noting
+        except RelayerError as error:
+            self._log.error("audit_not_kept", error=str(error)[:300])
+
+
+async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Our own errors as answers; what may help by itself is left for the bound to tell."""
+    try:
+        return await handler(request)
+    except Transient:
+        raise
+    except RelayerError as error:
+        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 409)
+        raise Refused(status, printable(str(error), LONGEST_TEXT)) from None
+
+
+_STATUS: tuple[tuple[type[RelayerError], int], ...] = (
+    (Fatal, 400),
+    (UnknownRecord, 404),
+    (IllegalTransition, 409),
+)
+
+
+def _remote(request: web.Request) -> str:
+    return printable(request.remote or "unknown", 64)
+
+
+def _path(request: web.Request) -> str:
+    """Without its query, which might hold what belongs into a header."""
+    return printable(request.path, 120)

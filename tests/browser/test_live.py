@@ -1,0 +1,95 @@
+"""The page follows by itself: events when it can, asking when it must, and it says which."""
+
+from __future__ import annotations
+
+import asyncio
+
+from playwright.async_api import Browser
+
+from tests.browser.stage import Stage, message, route
+from tests.browser.window import Window, window
+from tests.unit.sample_records import id_of
+
+EVENT = {"id": id_of(1), "status": "delivered", "reason": "delivered_by_us", "route": "hyper:1>10"}
+GONE = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_EMPTY")
+
+
+async def state(shown: Window, name: str) -> None:
+    """Wait until the page says it is in that state."""
+    await shown.page.wait_for_selector(f"#live[data-state={name}]", timeout=20_000)
+
+
+async def test_an_event_brings_the_news(chromium: Browser, stage: Stage) -> None:
+    """A delivery shows within a second or two, without a touch, and without drawing anew."""
+    async with window(chromium, stage.origin) as shown:
+        await shown.open(f"/messages/{id_of(1)}")
+        await state(shown, "live")
+        heading = await shown.page.query_selector("h1")
+        stage.messages = [message(1, status="delivered", reason="delivered_by_us")]
+        stage.tell(EVENT)
+        await shown.page.wait_for_selector(".head .pill.good", timeout=5000)
+        assert heading is not None
+        assert await heading.is_visible()  # the same element: it was patched, not replaced
+
+
+async def test_other_peoples_events_cost_a_message_page_nothing(
+    chromium: Browser, stage: Stage
+) -> None:
+    """Events of other messages make no request; many of one's own make few."""
+    async with window(chromium, stage.origin) as shown:
+        await shown.open(f"/messages/{id_of(1)}")
+        await state(shown, "live")
+        await asyncio.sleep(2)  # the read that follows the connection
+        before = stage.reads
+        for number in range(500):
+            stage.tell({**EVENT, "id": id_of(1000 + number)})
+        for _ in range(500):
+            stage.tell(EVENT)
+        stage.messages = [message(1, status="held", reason="held_by_operator")]
+        stage.tell(EVENT)
+        await shown.page.wait_for_selector(".head .pill.warn", timeout=5000)
+        assert 1 <= stage.reads - before <= 3
+
+
+async def test_what_is_gone_is_said_and_comes_back(chromium: Browser, stage: Stage) -> None:
+    """Without the relayer the old facts stay in sight with a warning; it mends itself."""
+    async with window(chromium, stage.origin, expected=GONE) as shown:
+        await shown.open("/")
+        await state(shown, "live")
+        await stage.fall()
+        await state(shown, "disconnected")
+        assert "Not up to date" in await shown.text("[role=alert].notice")
+        assert await shown.text(".tile:has-text('Delivered') strong") == "40"
+        stage.routes = [route(messages={"delivered": 41})]
+        await stage.rise()
+        await state(shown, "live")
+        await shown.page.wait_for_selector(".tile:has-text('Delivered') strong:has-text('41')")
+        assert await shown.page.locator(".notice").count() == 0
+
+
+async def test_without_events_it_asks(chromium: Browser, stage: Stage) -> None:
+    """A proxy that lets no event stream through makes it slower and no less true."""
+    async with window(chromium, stage.origin, expected=("net::ERR_FAILED",)) as shown:
+        await shown.page.route("**/v1/events", lambda one: one.abort())
+        await shown.open("/")
+        await state(shown, "polling")
+        stage.routes = [route(messages={"delivered": 99})]
+        await shown.page.wait_for_selector(
+            ".tile:has-text('Delivered') strong:has-text('99')", timeout=10_000
+        )
+
+
+async def test_reading_on_keeps_focus_and_open_details(chromium: Browser, stage: Stage) -> None:
+    """An update moves neither the focus nor what the person has opened."""
+    stage.proof = {"step": "call", "chain": 10, "to": "0x" + "ab" * 20, "data": "0x12"}
+    async with window(chromium, stage.origin) as shown:
+        await shown.open(f"/messages/{id_of(1)}")
+        await state(shown, "live")
+        await shown.page.click("summary")
+        await shown.page.wait_for_selector("details pre:has-text('0x12')")
+        await shown.page.focus("summary")
+        stage.messages = [message(1, status="submitted", reason="broadcast")]
+        stage.tell(EVENT)
+        await shown.page.wait_for_selector(".head .pill.busy", timeout=5000)
+        assert await shown.page.evaluate("document.activeElement.tagName") == "SUMMARY"
+        assert await shown.page.is_visible("details pre:has-text('0x12')")

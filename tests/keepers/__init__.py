@@ -1,0 +1,1 @@
+"""What keeps keys elsewhere, on loopback: two key services, and a server that signs."""

@@ -1,0 +1,180 @@
+"""The operator's commands on a real embedded server: done, counted, and in the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from relayer.acts import Act, Pause, Target
+from relayer.cli.acting import whoami
+from relayer.message import ChainId, Timestamp
+from relayer.settings import RedisSettings
+from relayer.store import Store
+from tests.redis.test_cli_store import MESSAGES, answer, call, config
+from tests.unit.sample_records import ROUTE, id_of
+
+pytestmark = pytest.mark.redis
+
+__all__ = ["config"]
+"""A fixture of that module."""
+
+
+def acts(config: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = answer(config, "audit")["acts"]
+    return found
+
+
+def test_verbs_by_filter_say_how_many(config: str) -> None:
+    """A dry run changes nothing; a filter that matches nobody is no error."""
+    told = answer(config, "drop", "--status", "waiting", "--dry-run")
+    assert (told["matched"], told["changed"]) == (MESSAGES, 0)
+    assert answer(config, "drop", "--bridge", "other", "--status", "waiting")["matched"] == 0
+    told = answer(config, "drop", "--route", str(ROUTE), "--origin", "one", "--destination", "10")
+    assert (told["matched"], told["changed"]) == (MESSAGES, MESSAGES)
+    assert len(answer(config, "dead")["messages"]) == MESSAGES
+    shown = call(config, "retry", "--reason", "dropped_by_operator").stdout
+    assert f"{MESSAGES} messages match; {MESSAGES} of them were changed by retry" in shown
+    assert answer(config, "dead")["messages"] == []
+    assert [(act["what"], act["detail"]) for act in acts(config)] == [
+        ("retry", f"matched {MESSAGES}, changed {MESSAGES}"),
+        ("drop", f"matched {MESSAGES}, changed {MESSAGES}"),
+        ("drop", "matched 0, changed 0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("drop",), 2, "give ids of messages, or filters"),
+        (("drop", "--dry-run"), 2, "give ids of messages, or filters"),
+        (("drop", id_of(1), "--status", "waiting"), 2, "not both"),
+        (("drop", id_of(1), "--dry-run"), 2, "not both"),
+        (("drop", "--sender", "0x12"), 2, "40 or 64 hex digits"),
+        (("drop", "--origin", "nowhere"), 3, "known: one, ten"),
+        (("retry", "--status", "delivered"), 4, "possible: dead, ready, waiting"),
+        (("pause",), 2, "exactly one of --chain"),
+        (("pause", "--chain", "one", "--lane", "ten"), 2, "exactly one of --chain"),
+        (("pause", "--chain", "nowhere"), 3, "known: one, ten"),
+        (("pause", "--route", "x:1>2"), 3, "known: none"),
+        (("pause", "--signer", "0x12"), 3, "40 hex digits"),
+        (("pause", "--chain", "one", "--why", "x" * 201), 2, "at most 200"),
+        (("audit", "--after", "soon"), 3, "mark of a page"),
+        (("log-level",), 2, "operator: is not configured"),
+        (("log-level", "loud"), 2, "loud"),
+        (("reload",), 2, "SIGHUP"),
+        (("completion", "tcsh"), 2, "tcsh"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_with_its_exit_code(
+    config: str, arguments: tuple[str, ...], code: int, text: str
+) -> None:
+    """Wrong use is 2, unknown things 3, what is illegal 4; nothing changes."""
+    result = call(config, *arguments)
+    assert (result.exit_code, text in result.stderr) == (code, True), result.stderr
+    assert result.stderr.count("\n") == 1
+    assert len(answer(config, "list", "--status", "waiting")["messages"]) == MESSAGES
+    assert answer(config, "paused")["pauses"] == []
+
+
+def test_pausing_and_resuming(config: str) -> None:
+    """By name or id; twice is once; who and why is told and kept."""
+    first = answer(config, "pause", "--lane", "ten", "--why", "maintenance")
+    assert answer(config, "pause", "--lane", "10", "--why", "else") == first
+    assert (first["chain"], first["who"], first["why"]) == ("ten", whoami(), "maintenance")
+    assert "maintenance" in call(config, "paused").stdout
+    assert answer(config, "resume", "--lane", "ten")["changed"] is True
+    assert answer(config, "resume", "--lane", "ten")["changed"] is False
+    assert [(act["what"], act["detail"], act["who"]) for act in acts(config)] == [
+        ("resume", "was not paused", whoami()),
+        ("resume", "resumed", whoami()),
+        ("pause", "was paused already", whoami()),
+        ("pause", "paused", whoami()),
+    ]
+
+
+def test_named_verbs_and_refusals_are_written_down(config: str) -> None:
+    """One line a command, with the ids; what was refused as refused."""
+    assert call(config, "hold", id_of(1), id_of(99)).exit_code == 3
+    assert call(config, "retry", "--status", "held").exit_code == 4
+    refused, held = acts(config)
+    assert (refused["outcome"], held["outcome"]) == ("refused", "ok")
+    assert json.loads(held["arguments"]) == {"ids": [id_of(1), id_of(99)]}
+    assert held["detail"] == "1 changed"
+
+
+def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
+    """Every default is there; no secret, wherever it stands, is."""
+    secrets = [f"planted{number}secret" for number in range(6)]
+    hosted = f"https://user:{secrets[0]}@rpc.example:8545/v2/{secrets[1]}?key={secrets[2]}"
+    supervised = {"supervisor": f"https://super.example/{secrets[5]}"}
+    interop = {"protocol": "op_interop", "chains": {"one": supervised, "ten": {}}}
+    path = tmp_path / "relayer.yaml"
+    whole = {
+        "data_dir": str(tmp_path),
+        "redis": {"url": f"redis://:{secrets[3]}@db.example:6380/1"},
+        "chains": {
+            "one": {"id": 1, "endpoints": [{"url": hosted}]},
+            "ten": {
+                "id": 10,
+                "endpoints": [
+                    {"url": "http://127.0.0.1:1", "ws_url": f"wss://x.example/{secrets[4]}"}
+                ],
+            },
+        },
+        "bridges": {"interop": interop},
+    }
+    path.write_text(yaml.safe_dump(whole), encoding="utf-8")
+    shown = call(str(path), "--json", "config", "show")
+    assert shown.exit_code == 0, shown.stderr
+    view = json.loads(shown.stdout)
+    assert view["chains"]["one"]["endpoints"][0]["url"] == "https://rpc.example:8545/[hidden]"
+    assert view["redis"]["url"] == "redis://db.example:6380/[hidden]"
+    assert view["chains"]["one"]["lane"]["window"] == 16
+    section = view["bridges"]["interop"]
+    assert section["chains"]["one"]["supervisor"] == "https://super.example/[hidden]"
+    assert section["codeless_targets"] == "hold"
+    people = call(str(path), "config", "show").stdout
+    assert yaml.safe_load(people) == view
+    assert not [secret for secret in secrets if secret in shown.stdout + people]
+
+
+def test_output_that_is_no_terminal_has_no_colours(config: str) -> None:
+    """Scripts read text; so does whoever sets NO_COLOR."""
+    for arguments in (("list",), ("paused",), ("audit",), ("doctor",), ("config", "show")):
+        assert "\x1b" not in call(config, *arguments).output
+
+
+def test_doctor_says_what_to_do_next(config: str, tmp_path: Path) -> None:
+    """Chains that do not answer, dead letters and pauses each have their way out."""
+    answer(config, "drop", id_of(1))
+    asyncio.run(_ail(tmp_path))
+    result = call(config, "--json", "doctor")
+    assert result.exit_code == 1
+    found = {one["subject"]: one for one in json.loads(result.stdout)["findings"]}
+    assert not found["chains.one"]["ok"]
+    assert "held by nobody" in found["chains.ten follower"]["text"]
+    assert "relayer resume --lane 10" in found["lane 10"]["text"]
+    assert "a cause" in found["lane 10"]["text"]
+    assert "relayer run" in found["relayer"]["text"]
+    assert found["messages"]["text"] == f"{MESSAGES} are stored"
+
+
+async def _ail(directory: Path) -> None:
+    store = await Store.open(RedisSettings(), directory)
+    try:
+        await store.pause(Pause(Target.lane(ChainId(10)), "ops", "a cause", Timestamp(1.0)))
+        await store.note_stranger(Act(Timestamp(1.0), "nobody", "::1", "GET /", "", "refused"))
+    finally:
+        await store.aclose()
+
+
+def test_strangers_are_shown_apart(config: str, tmp_path: Path) -> None:
+    """Who was turned away is there for those who ask."""
+    asyncio.run(_ail(tmp_path))
+    assert acts(config) == []
+    assert answer(config, "audit", "--strangers")["acts"][0]["who"] == "nobody"

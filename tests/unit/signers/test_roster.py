@@ -1,0 +1,75 @@
+"""A key service that is down when the relayer starts joins its lane when it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from relayer.chains.signers import LocalSigner, openers_of
+from relayer.errors import ConfigInvalid, SignerUnavailable
+from relayer.message import Address
+from relayer.pipeline.roster import Roster
+from tests.keepers.gcp import GcpKms
+from tests.unit.signers.conftest import SECRET
+from tests.unit.signers.test_opening import ENVIRON, configuration, gcp_of, key_file
+
+OWN = b"\x0c" * 32
+LOCAL, REMOTE = LocalSigner(OWN).address, LocalSigner(SECRET).address
+
+
+@pytest.fixture
+async def joined() -> list[Address]:
+    return []
+
+
+@pytest.fixture
+async def roster(tmp_path: Path, gcp: GcpKms, joined: list[Address]) -> AsyncIterator[Roster]:
+    settings = configuration(tmp_path, key_file(tmp_path, OWN), gcp_of(gcp))
+    made = Roster("sea", openers_of(settings, "sea", ENVIRON), on_open=joined.append)
+    yield made
+    await made.aclose()
+
+
+async def test_all_there(roster: Roster, joined: list[Address]) -> None:
+    """Every signer is open after the start."""
+    await roster.open()
+    assert {one.address for one in roster.signers} == {LOCAL, REMOTE}
+    assert set(joined) == {LOCAL, REMOTE}
+    assert roster.missing == 0
+    assert await roster.tick() is False
+
+
+async def test_one_down_at_the_start_joins_later(
+    roster: Roster, gcp: GcpKms, joined: list[Address]
+) -> None:
+    """The others are there at once; whoever waits for more is told."""
+    gcp.refusal = 503, "starting"
+    with capture_logs() as logs:
+        await roster.open()
+    (event,) = logs
+    assert (event["event"], event["log_level"]) == ("signer_unavailable", "error")
+    assert event["field"] == "chains.sea.signers[1]"
+    assert "starting" in event["error"]
+    assert joined == [LOCAL]
+    waiting = asyncio.ensure_future(roster.grown(beyond=1))
+    with pytest.raises(SignerUnavailable, match="starting"):
+        await roster.tick()
+    assert not waiting.done()
+    gcp.refusal = None
+    assert await roster.tick() is False
+    await waiting
+    assert joined == [LOCAL, REMOTE]
+    assert roster.missing == 0
+
+
+async def test_a_mistake_ends_the_start_and_never_what_runs(roster: Roster, gcp: GcpKms) -> None:
+    """What needs a person is fatal at the start; found out later, it only keeps its signer out."""
+    gcp.refusal = 403, "denied"
+    with pytest.raises(ConfigInvalid, match=r"chains\.sea\.signers\[1\]: .*denied"):
+        await roster.open()
+    with pytest.raises(SignerUnavailable, match="denied"):
+        await roster.tick()

@@ -1,0 +1,135 @@
+"""One generation after another: the next is opened first, and a bad one changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from relayer.errors import ConfigInvalid, Fatal
+from relayer.generations import Generations
+from relayer.settings import Settings
+
+BASE = Settings.model_validate(
+    {"chains": {"one": {"id": 1, "endpoints": [{"url": "http://127.0.0.1:1"}]}}}
+)
+
+
+def named(name: str) -> Settings:
+    return BASE.model_copy(update={"instance": name})
+
+
+@dataclass
+class Stage:
+    """What generations do, in the order they do it."""
+
+    told: list[str] = field(default_factory=list)
+    unopenable: set[str] = field(default_factory=set)
+    unstoppable: bool = False
+    failing: asyncio.Event = field(default_factory=asyncio.Event)
+    at_work: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+
+    @contextlib.asynccontextmanager
+    async def open(self, settings: Settings) -> AsyncIterator[str]:
+        name = settings.instance or ""
+        if name in self.unopenable:
+            raise ConfigInvalid(f"{name} is no good")
+        self.told.append(f"{name} opened")
+        try:
+            yield name
+        finally:
+            self.told.append(f"{name} closed")
+
+    async def work(self, name: str) -> None:
+        self.told.append(f"{name} works")
+        self.at_work.put_nowait(name)
+        try:
+            await self.failing.wait()
+            raise ZeroDivisionError(name)
+        finally:
+            self.told.append(f"{name} stopped")
+
+    async def stop(self, task: asyncio.Task[None]) -> bool:
+        task.cancel()
+        await asyncio.wait({task})
+        return not self.unstoppable
+
+
+@contextlib.asynccontextmanager
+async def running(stage: Stage) -> AsyncIterator[tuple[Generations[str], asyncio.Task[None]]]:
+    generations = Generations(stage.open, stage.work, stop=stage.stop)
+    await generations.start(named("first"))
+    task = asyncio.create_task(generations.run())
+    assert await stage.at_work.get() == "first"
+    try:
+        yield generations, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await generations.aclose()
+
+
+async def test_the_next_is_opened_before_the_present_stops() -> None:
+    """And closed only after it: there is never a moment with nothing to go back to."""
+    stage = Stage()
+    async with asyncio.timeout(10), running(stage) as (generations, _):
+        assert generations.present == "first"
+        assert await generations.replace(named("second")) == "second"
+        assert generations.present == "second"
+        assert await stage.at_work.get() == "second"
+        await generations.replace(named("third"))
+        assert await stage.at_work.get() == "third"
+    assert stage.told == [
+        *("first opened", "first works", "second opened", "first stopped", "first closed"),
+        *("second works", "third opened", "second stopped", "second closed"),
+        *("third works", "third stopped", "third closed"),
+    ]
+
+
+async def test_what_cannot_be_opened_changes_nothing() -> None:
+    """The present one is not even disturbed, and a later one may be well."""
+    stage = Stage(unopenable={"bad"})
+    async with asyncio.timeout(10), running(stage) as (generations, task):
+        with pytest.raises(ConfigInvalid, match="bad is no good"):
+            await generations.replace(named("bad"))
+        assert stage.told == ["first opened", "first works"]
+        assert not task.done()
+        assert await generations.replace(named("good")) == "good"
+
+
+async def test_an_error_of_a_generation_is_raised() -> None:
+    """A service whose agents have failed must not look alive."""
+    stage = Stage()
+    async with asyncio.timeout(10), running(stage) as (_, task):
+        stage.failing.set()
+        with pytest.raises(ZeroDivisionError, match="first"):
+            await task
+    assert stage.told[-1] == "first closed"
+
+
+async def test_a_generation_that_does_not_stop_ends_the_service() -> None:
+    """Two generations at once would be worse than none."""
+    stage = Stage(unstoppable=True)
+    async with asyncio.timeout(10), running(stage) as (generations, task):
+        asking = asyncio.create_task(generations.replace(named("second")))
+        with pytest.raises(Fatal, match="do not stop"):
+            await task
+        assert generations.is_stuck
+        assert "second works" not in stage.told
+        asking.cancel()
+    assert {"first closed", "second closed"} <= set(stage.told)
+
+
+async def test_reloads_at_once_come_one_after_another() -> None:
+    """Each of them takes over in its turn."""
+    stage = Stage()
+    async with asyncio.timeout(10), running(stage) as (generations, _):
+        names = [f"n{number}" for number in range(4)]
+        await asyncio.gather(*(generations.replace(named(name)) for name in names))
+        assert generations.present == "n3"
+    assert [one for one in stage.told if one.endswith("closed")] == [
+        f"{name} closed" for name in ("first", *names)
+    ]
