@@ -25,6 +25,7 @@ from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.generations import Generations
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp, TxHash
 from relayer.ops.api import ApiMetrics, DappApi, Limits
+from relayer.ops.api.tail import POLL_S
 from relayer.ops.http import Health, Readiness, serve
 from relayer.ops.logs import Logging
 from relayer.ops.metrics import Metrics
@@ -266,6 +267,8 @@ async def _serve_all(
     api = _dapp_api(generations)
     async with contextlib.AsyncExitStack() as servers, asyncio.TaskGroup() as group:
         await _serve_operators(servers, parts, desk, beside=Beside(api))
+        tailing = run_agent(api.tail, Bell(), idle_s=POLL_S, on_failure=parts.metrics.agent_failed)
+        group.create_task(tailing)
         group.create_task(
             serve(
                 parts.settings.http,
@@ -312,6 +315,7 @@ async def _work(owner: str, parts: Parts) -> None:
             group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
             if parts.settings.webhooks:
                 tell = _notifiers(parts)
+                parts.metrics.lease(chain.name, Role.WEBHOOKS.value, False)
                 group.create_task(_tenure(parts, chain, Role.WEBHOOKS, owner, tell).run())
             roster = parts.rosters.get(chain.name)
             if roster is not None:

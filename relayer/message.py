@@ -284,6 +284,11 @@ class Where:
     recipient: str | None = None
 
 
+def party_digits(party: str) -> str:
+    """A sender's or recipient's hex digits without leading zeros: an address equals its word."""
+    return party.lower().removeprefix("0x").lstrip("0") or "0"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of a message's timeline, as it is told to whoever listens."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -27,6 +29,24 @@ class PublicResolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def guarded_session(
+    *, timeout_s: float, limit: int, allow_private: bool, resolver: AbstractResolver | None = None
+) -> aiohttp.ClientSession:
+    """A session for servers that others name: bounded, without cookies, and kept out of private
+    networks unless they are allowed. `resolver` is the system's when not given.
+
+    A host that is an address is asked of no resolver: check it with `is_public` before.
+    """
+    names = resolver or ThreadedResolver()
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=timeout_s),
+        connector=aiohttp.TCPConnector(
+            resolver=names if allow_private else PublicResolver(names), limit=limit
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
 
 
 def is_public(address: str) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from relayer.message import Record, Route, Timestamp
+from relayer.message import ChainId, EventPage, MessageId, Record, Route, Timestamp, TxHash
 from relayer.ops.api import ApiMetrics, ChainReport, DappApi, RouteReport
+from relayer.ops.api.models import MAX_PAGE
 from relayer.ops.api.ports import ApiStore
 from relayer.ops.metrics import Metrics
 
@@ -33,6 +34,34 @@ class StillNetwork:
         return self.times_s
 
 
+@dataclass(frozen=True)
+class WholePage:
+    """One page that holds all."""
+
+    records: Sequence[Record] = ()
+    after: str | None = None
+
+
+class EmptyStore:
+    """`ops.api.ports.ApiStore` without messages and events."""
+
+    async def get(self, message_id: MessageId, /) -> Record | None:
+        return None
+
+    async def by_tx(self, tx: TxHash, /) -> Sequence[Record]:
+        return ()
+
+    async def list(self, **filters: Any) -> WholePage:
+        assert filters["limit"] <= MAX_PAGE
+        return WholePage()
+
+    async def chains(self) -> Sequence[ChainId]:
+        return ()
+
+    async def events(self, chain: ChainId, after: int | None, /, *, limit: int) -> EventPage:
+        raise AssertionError(f"there is no chain {chain}")
+
+
 async def no_proof(record: Record) -> Mapping[str, Any]:
     """A prover for messages that are all delivered already."""
     return {"step": "done", "detail": f"{record.id} was delivered"}
@@ -46,6 +75,5 @@ def dapp_api(store: ApiStore, metrics: Metrics, **changes: Any) -> DappApi:
         "metrics": ApiMetrics(metrics.registry),
         "now": lambda: Timestamp(1_700_000_100.0),
         "version": "9.9",
-        "poll_s": 0.01,
     }
     return DappApi(store=store, **{**usual, **changes})

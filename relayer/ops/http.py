@@ -73,7 +73,7 @@ async def serve(
         structlog.get_logger("relayer").info("http_listening", host=at.host, port=port)
         if on_listening is not None:
             on_listening(port)
-        await api.tail.run()
+        await asyncio.Event().wait()
     finally:
         await server.aclose()
 

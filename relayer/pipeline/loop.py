@@ -14,10 +14,19 @@ from typing import Protocol
 import structlog
 
 from relayer.errors import Fatal, LeaseLost, RelayerError, Transient
-from relayer.ops.stopping import stop_if_cancelled
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 30.0
+
+
+def stop_if_cancelled() -> None:
+    """Raise a cancellation that something awaited has swallowed.
+
+    On Python 3.11 `asyncio.wait_for` drops one that arrives with its result, and libraries use it.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class Agent(Protocol):

@@ -10,7 +10,7 @@ import structlog
 
 from relayer.errors import Fatal, LeaseLost, RelayerError, Transient
 from relayer.message import ChainId
-from relayer.ops.stopping import stop_if_cancelled
+from relayer.pipeline.loop import stop_if_cancelled
 from relayer.store import Lease, Role, Store
 
 RENEWALS_PER_LEASE = 3

@@ -10,11 +10,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.abc import AbstractResolver
-from aiohttp.resolver import ThreadedResolver
 
 from relayer.message import ChainId, Timestamp
-from relayer.public_hosts import PublicResolver, is_address, is_public
+from relayer.public_hosts import guarded_session, is_address, is_public
 from relayer.settings import WebhookSettings
 from relayer.store import Notice
 
@@ -26,16 +24,9 @@ SIGNATURE = "Relayer-Signature"
 class WebhookPoster:
     """Knows one webhook's URL and secret; neither leaves it."""
 
-    def __init__(
-        self,
-        settings: WebhookSettings,
-        now: Callable[[], Timestamp],
-        *,
-        resolver: AbstractResolver | None = None,
-    ) -> None:
+    def __init__(self, settings: WebhookSettings, now: Callable[[], Timestamp]) -> None:
         self._settings = settings
         self._now = now
-        self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
         self._room = asyncio.Semaphore(CONCURRENCY)
 
@@ -72,13 +63,10 @@ class WebhookPoster:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver = self._resolver or ThreadedResolver()
-            if not self._settings.allow_private:
-                resolver = PublicResolver(resolver)
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
-                connector=aiohttp.TCPConnector(resolver=resolver, limit=CONCURRENCY),
-                cookie_jar=aiohttp.DummyCookieJar(),
+            self._session = guarded_session(
+                timeout_s=self._settings.timeout_s,
+                limit=CONCURRENCY,
+                allow_private=self._settings.allow_private,
             )
         return self._session
 

@@ -21,6 +21,7 @@ from relayer.message import (
     TxHash,
     Wei,
     Where,
+    party_digits,
 )
 from relayer.store import codec
 from relayer.store.connect import sections
@@ -124,8 +125,8 @@ class Reading(Wire):
             "reason": "" if reason is None else reason.value,
             "bridge": where.bridge or "",
             "origin": "" if where.origin is None else str(where.origin),
-            "sender": _digits(where.sender),
-            "recipient": _digits(where.recipient),
+            "sender": _party(where.sender),
+            "recipient": _party(where.recipient),
             "after": "" if after is None else _mark(after),
             "oldest_first": oldest_first,
             "limit": size,
@@ -267,9 +268,8 @@ def _texts(answer: Any) -> builtins.list[tuple[str, str]]:
     ]
 
 
-def _digits(party: str | None) -> str:
-    """What is compared: hex digits without leading zeros, so that widths do not matter."""
-    return "" if party is None else party.lower().removeprefix("0x").lstrip("0") or "0"
+def _party(party: str | None) -> str:
+    return "" if party is None else party_digits(party)
 
 
 def _position(text: str) -> tuple[float, str]:

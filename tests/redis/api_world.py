@@ -27,6 +27,7 @@ from relayer.ops.api import ChainReport, Limits, RouteReport, SignerReport
 from relayer.ops.http import Health, Readiness, build_app
 from relayer.ops.metrics import Metrics
 from relayer.ops.web import WebServer
+from relayer.pipeline.loop import Bell, run_agent
 from relayer.store import Store
 from tests.api_fakes import StillNetwork, dapp_api
 from tests.redis.conftest import Leases
@@ -67,7 +68,9 @@ async def serving(store: Store, **changes: Any) -> AsyncIterator[Served]:
     app = build_app(api=api, metrics=metrics, readiness=healthy)
     server = WebServer(app, section="http", host="127.0.0.1", port=0)
     url = f"http://127.0.0.1:{await server.start()}"
-    tail = asyncio.create_task(api.tail.run())
+    tail = asyncio.create_task(
+        run_agent(api.tail, Bell(), idle_s=0.01, on_failure=metrics.agent_failed)
+    )
     try:
         async with aiohttp.ClientSession(url) as session:
             yield Served(session, url, metrics, network)

@@ -17,12 +17,13 @@ from click.testing import CliRunner, Result
 from relayer.cli import main
 from relayer.message import BlockNumber, ChainId, MessageSeen
 from relayer.settings import RedisSettings
-from relayer.store import Role, Store
+from relayer.store import Notice, Role, Store
 from tests.unit.sample_records import ROUTE, id_of, record_of, tx_of
 
 pytestmark = pytest.mark.redis
 
 MESSAGES = 3
+SECRET = "a secret of at least 32 characters"
 
 
 @pytest.fixture
@@ -35,7 +36,9 @@ def config(tmp_path: Path) -> Iterator[str]:
         name: {"id": number, "endpoints": [{"url": f"http://127.0.0.1:{number}"}]}
         for name, number in (("one", 1), ("ten", 10))
     }
-    path.write_text(yaml.safe_dump({"data_dir": str(tmp_path), "chains": chains}))
+    hook = {"name": "shop", "url": "https://shop.example/", "secret": SECRET}
+    whole = {"data_dir": str(tmp_path), "chains": chains, "webhooks": [hook]}
+    path.write_text(yaml.safe_dump(whole))
     asyncio.run(fill(tmp_path))
     yield str(path)
     root.handlers[:] = handlers
@@ -51,6 +54,11 @@ async def fill(directory: Path) -> None:
         facts = [MessageSeen(record_of(number).message) for number in range(1, MESSAGES + 1)]
         await store.save_facts(lease, facts)
         await store.release(lease)
+        telling = await store.acquire(ChainId(10), Role.WEBHOOKS, "test")
+        assert telling is not None
+        dead = [Notice(1, '{"hostile": "\u001b[2J"}', attempts=15, trouble="status 500")]
+        await store.settle_notices(telling, "shop", dead=dead)
+        await store.release(telling)
     finally:
         await store.aclose()
 
@@ -155,3 +163,19 @@ def test_a_range_asked_for_can_be_taken_back(config: str, tmp_path: Path) -> Non
     again = call(config, *named)
     assert again.exit_code == 3
     assert "no open range 5 to 9" in again.stderr
+
+
+def test_dead_letters_of_webhooks_are_shown_and_told_again(config: str) -> None:
+    """Counts and letters without secrets or what could paint the terminal; an unknown name is 3."""
+    shown = answer(config, "webhooks")
+    assert shown["webhooks"] == [{"name": "shop", "pending": 0, "dead": 1, "lost": 0}]
+    (letter,) = shown["dead_letters"]
+    assert (letter["webhook"], letter["attempts"], letter["trouble"]) == ("shop", 15, "status 500")
+    text = call(config, "webhooks").output
+    assert "status 500" in text
+    assert "\x1b" not in text
+    assert SECRET not in text
+    assert answer(config, "webhooks", "--retry", "shop")["told_again"] == 1
+    assert answer(config, "webhooks")["webhooks"][0]["pending"] == 1
+    missing = call(config, "webhooks", "--retry", "nobody")
+    assert (missing.exit_code, "known: shop" in missing.output) == (3, True)

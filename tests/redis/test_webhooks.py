@@ -39,11 +39,13 @@ class Receiver:
     taken: list[dict[str, Any]] = field(default_factory=list)
     posts: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     stalled: asyncio.Event | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.posts.append((dict(request.headers), body))
+        self.arrived.set()
         if self.stalled is not None:
             await self.stalled.wait()
         status = self.statuses.pop(0) if self.statuses else 200
@@ -226,13 +228,14 @@ async def test_a_slow_receiver_is_given_its_time_and_no_more(
     store: Store, leases: Leases, receiver: Receiver, tell: Teller
 ) -> None:
     """A time-out is a failure like others; new events are queued meanwhile."""
-    hooked = tell(timeout_s=0.2)
+    hooked = tell(timeout_s=0.5)
     await hooked.tick()
     receiver.stalled = asyncio.Event()
     await store.save_facts(leases.follower, [message(1)])
     await hooked.queue.tick()
     async with asyncio.TaskGroup() as group:
         group.create_task(hooked.notifier.tick())
+        await receiver.arrived.wait()
         await store.save_facts(leases.follower, [message(2)])
         await hooked.queue.tick()
         assert await store.notices_pending(TEN, "hook") == 2

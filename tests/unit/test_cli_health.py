@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,12 @@ import yaml
 from aiohttp import web
 
 from relayer.devnet.anvil import free_port
-from relayer.message import MessageId, Record, TxHash
 from relayer.ops.http import Health, Readiness, build_app
 from relayer.ops.metrics import Metrics
 from relayer.ops.web import WebServer
+from tests.api_fakes import EmptyStore, dapp_api
 
 WELL = Readiness(True)
-
-
-class Nothing:
-    """A store without messages."""
-
-    async def get(self, message_id: MessageId, /) -> Record | None:
-        return None
-
-    async def by_tx(self, tx: TxHash, /) -> Sequence[Record]:
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +56,8 @@ async def ask_about(
     async def probe() -> Health:
         return Health(store, chains)
 
-    app = build_app(store=Nothing(), metrics=Metrics(), readiness=probe)
+    metrics = Metrics()
+    app = build_app(api=dapp_api(EmptyStore(), metrics), metrics=metrics, readiness=probe)
     server = WebServer(app, section="http", host="127.0.0.1", port=0)
     port = await server.start()
     try:

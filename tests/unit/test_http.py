@@ -12,26 +12,18 @@ import aiohttp
 import pytest
 
 from relayer.errors import ConfigInvalid, SchemaMismatch, StoreUnavailable, UnreadableRecord
-from relayer.message import ChainId, EventPage, MessageId, Record, TxHash
+from relayer.message import MessageId, Record, TxHash
 from relayer.ops.api import Limits
 from relayer.ops.api.messages import MAX_OF_TX
 from relayer.ops.http import MAX_AT_ONCE, READINESS_FOR_S, Health, Readiness, build_app, serve
 from relayer.ops.metrics import Metrics
 from relayer.ops.web import SECURITY_HEADERS, WebServer
-from tests.api_fakes import dapp_api
+from tests.api_fakes import EmptyStore, dapp_api
 from tests.unit.sample_records import id_of, record_of, tx_of
 
 
-@dataclass(frozen=True)
-class ShelfPage:
-    """One page that holds all."""
-
-    records: Sequence[Record]
-    after: str | None = None
-
-
 @dataclass
-class Shelf:
+class Shelf(EmptyStore):
     """A store that holds what a test puts in it, and can break or stall."""
 
     records: list[Record] = field(default_factory=list)
@@ -52,16 +44,6 @@ class Shelf:
 
     async def by_tx(self, tx: TxHash, /) -> Sequence[Record]:
         return [record for record in self.records if record.message.at.tx == tx]
-
-    async def list(self, **filters: Any) -> ShelfPage:
-        assert filters["limit"] <= 200
-        return ShelfPage(self.records)
-
-    async def chains(self) -> Sequence[ChainId]:
-        return []
-
-    async def events(self, chain: ChainId, after: int | None, /, *, limit: int) -> EventPage:
-        raise AssertionError(f"there is no chain {chain}")
 
 
 @dataclass

@@ -19,7 +19,7 @@ from relayer.ops.api.metering import ApiMetrics
 from relayer.ops.api.network import FRESH_FOR_S, NetworkPages
 from relayer.ops.api.openapi import Page, document
 from relayer.ops.api.ports import ApiStore, Network, Prove
-from relayer.ops.api.tail import POLL_S, Tail
+from relayer.ops.api.tail import Tail
 from relayer.ops.fresh import Fresh
 
 DOCUMENT_FOR_S = 3600
@@ -41,7 +41,6 @@ class DappApi:
         version: str = "",
         clock: Callable[[], float] = time.monotonic,
         heartbeat_s: float = HEARTBEAT_S,
-        poll_s: float = POLL_S,
     ) -> None:
         self._limits = limits or Limits()
         self._metrics = metrics
@@ -51,7 +50,6 @@ class DappApi:
             metrics,
             most=self._limits.subscribers,
             most_per_client=self._limits.subscribers_per_client,
-            poll_s=poll_s,
         )
         self._messages = MessagePages(
             store, prove, Fresh(network.times, clock, for_s=FRESH_FOR_S), now=now

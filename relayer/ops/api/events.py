@@ -53,12 +53,16 @@ class EventPages:
             except Transient as error:
                 raise Refused(503, f"not available now: {error.label}", retry_after_s=1) from None
             answer = web.StreamResponse(headers=_HEADERS)
-            with contextlib.suppress(ConnectionError, TimeoutError, RelayerError):
-                await answer.prepare(request)
+            await answer.prepare(request)
+            try:
                 await self._tell(answer, listener, places)
-                await answer.write_eof()
-            if listener.is_over and request.transport is not None:
-                request.transport.abort()  # it takes nothing more, so it would not see the end
+                async with asyncio.timeout(SEND_WITHIN_S):
+                    await answer.write_eof()
+            except (ConnectionError, TimeoutError):
+                if request.transport is not None:
+                    request.transport.abort()  # it takes nothing more, so it would not see an end
+            except RelayerError:
+                pass  # the store is away: the client comes back with its last id
         return answer
 
     async def _tell(
@@ -66,11 +70,11 @@ class EventPages:
     ) -> None:
         await _send(answer, f"retry: {RECONNECT_MS}\n".encode())
         if places is None:
-            await _send(answer, reset_frame(listener.joined, -1))
+            await _send(answer, reset_frame(listener.joined or {}, -1))
         elif places:
             async for frame in self._tail.missed(listener, places):
                 await _send(answer, frame)
-        await _send(answer, heartbeat_frame(place_text(listener.joined)))
+        await _send(answer, heartbeat_frame(place_text(listener.joined or {})))
         while (told := await listener.next(self._heartbeat_s)) is not None:
             if told or listener.is_told_all:
                 await _send(answer, told or heartbeat_frame(self._tail.place))

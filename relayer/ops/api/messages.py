@@ -17,6 +17,7 @@ from relayer.message import (
     Timestamp,
     TxHash,
     Where,
+    party_digits,
 )
 from relayer.ops.api.asking import asked
 from relayer.ops.api.caching import ASK_AGAIN, kept_for, tagged
@@ -144,11 +145,9 @@ def _fits(record: Record, wanted: MessagesAsked) -> bool:
         and wanted.bridge in (None, route.bridge)
         and wanted.origin in (None, route.origin)
         and wanted.destination in (None, route.destination)
-        and (wanted.sender is None or _digits(wanted.sender) == _digits(message.sender))
-        and (wanted.recipient is None or _digits(wanted.recipient) == _digits(message.recipient))
+        and (wanted.sender is None or party_digits(wanted.sender) == party_digits(message.sender))
+        and (
+            wanted.recipient is None
+            or party_digits(wanted.recipient) == party_digits(message.recipient)
+        )
     )
-
-
-def _digits(party: str) -> str:
-    """Hex digits without leading zeros: an address equals its padded word."""
-    return party.lower().removeprefix("0x").lstrip("0")

@@ -12,19 +12,15 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
-import structlog
-
-from relayer.errors import RelayerError
 from relayer.message import ChainId, Event
 from relayer.ops.api.metering import ApiMetrics
 from relayer.ops.api.places import Places, place_text
 from relayer.ops.api.ports import EventReader
-from relayer.ops.stopping import stop_if_cancelled
 from relayer.ops.views import event_view
 from relayer.ops.web import Refused
 
 POLL_S = 0.25
-FAILED_PAUSE_S = 2.0
+"""How long an event waits at most until it is read."""
 PAGE = 500
 QUEUE = 1000
 """Frames that may wait for one listener."""
@@ -35,11 +31,11 @@ Wanted = Callable[[Event], bool]
 class Listener:
     """One client: what it wants, and the frames that wait for it."""
 
-    def __init__(self, client: str, wanted: Wanted, joined: Places) -> None:
+    def __init__(self, client: str, wanted: Wanted) -> None:
         self.client = client
         self.wanted = wanted
-        self.joined = joined
-        """Where the tail was when it came: frames behind that are queued."""
+        self.joined: Places | None = None
+        """Where the tail was when it came, None until that is known: what is behind is queued."""
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE)
         self.is_over = False
 
@@ -74,7 +70,7 @@ class Listener:
 
 
 class Tail:
-    """The one reader; `run()` it, `join()` from the handlers."""
+    """The one reader, an agent whose `tick()` is called for ever; handlers `join()` it."""
 
     def __init__(
         self,
@@ -83,35 +79,26 @@ class Tail:
         *,
         most: int,
         most_per_client: int,
-        poll_s: float = POLL_S,
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._most = most
         self._most_per_client = most_per_client
-        self._poll_s = poll_s
         self._places: dict[ChainId, int] | None = None
         """None while nobody listens."""
         self._reading = asyncio.Lock()
-        self._somebody = asyncio.Event()
         self._listeners: set[Listener] = set()
         self._is_closed = False
 
-    async def run(self) -> None:
-        """Read until cancelled; while nobody listens nothing is read."""
-        while True:
-            stop_if_cancelled()
-            await self._somebody.wait()
-            try:
-                busy = await self.tick()
-            except RelayerError as error:
-                structlog.get_logger("relayer").warning("events_unreadable", error=error.label)
-                await asyncio.sleep(FAILED_PAUSE_S)
-                continue
-            await asyncio.sleep(0 if busy else self._poll_s)
+    @property
+    def name(self) -> str:
+        return "event_tail"
 
     async def tick(self) -> bool:
-        """Read what is new on every chain and hand it on; True when there is more."""
+        """Read what is new on every chain and hand it on; True when there is more.
+
+        While nobody listens nothing is read.
+        """
         async with self._reading:
             if self._places is None:
                 return False
@@ -124,19 +111,22 @@ class Tail:
         page = await self._store.events(chain, places.get(chain, 0), limit=PAGE)
         if page.missed:
             places[chain] = page.start
-            self._offer(reset_frame(places, page.missed), None)
+            frame = reset_frame(places, page.missed)
+            for listener in list(self._listeners):
+                self._offer(listener, frame)
         for event in page.events:
             places[chain] = event.number
-            if any(one.wanted(event) for one in self._listeners):
-                self._offer(event_frame(event, places), event)
+            wanting = [one for one in self._listeners if one.wanted(event)]
+            frame = event_frame(event, places) if wanting else b""
+            for listener in wanting:
+                self._offer(listener, frame)
         places[chain] = page.upto
         return page.upto != page.newest
 
-    def _offer(self, frame: bytes, event: Event | None) -> None:
-        for listener in list(self._listeners):
-            wants = event is None or listener.wanted(event)
-            if wants and not listener.is_over and not listener.offer(frame):
-                self._metrics.dropped("too_slow")
+    def _offer(self, listener: Listener, frame: bytes) -> None:
+        is_here = listener.joined is not None and not listener.is_over
+        if is_here and not listener.offer(frame):
+            self._metrics.dropped("too_slow")
 
     @contextlib.asynccontextmanager
     async def join(self, client: str, wanted: Wanted) -> AsyncIterator[Listener]:
@@ -146,28 +136,27 @@ class Tail:
         if is_full or self._is_closed:
             self._metrics.dropped("too_many")
             raise Refused(503, "too many listen already; try again later", retry_after_s=5)
-        listener = Listener(client, wanted, {})
+        listener = Listener(client, wanted)
         self._listeners.add(listener)
         self._metrics.subscribers(len(self._listeners))
         try:
-            listener.joined = await self._now()
-            self._somebody.set()
+            await self._place(listener)
             yield listener
         finally:
             self._listeners.discard(listener)
             self._metrics.subscribers(len(self._listeners))
             if not self._listeners:
-                self._somebody.clear()
                 self._places = None
 
-    async def _now(self) -> Places:
+    async def _place(self, listener: Listener) -> None:
+        """Note where it joins, between two readings: what came before is never queued for it."""
         async with self._reading:
             if self._places is None:
                 found: dict[ChainId, int] = {}
                 for chain in await self._store.chains():
                     found[chain] = (await self._store.events(chain, None, limit=1)).newest
                 self._places = found
-            return dict(self._places)
+            listener.joined = dict(self._places)
 
     @property
     def place(self) -> str:
@@ -179,9 +168,10 @@ class Tail:
 
         A chain that is not in `places` had no event then. `places` moves along.
         """
-        for chain in [chain for chain in places if chain not in listener.joined]:
+        joined = listener.joined or {}
+        for chain in [chain for chain in places if chain not in joined]:
             del places[chain]
-        for chain, upto in listener.joined.items():
+        for chain, upto in joined.items():
             while places.get(chain, 0) != upto:
                 page = await self._store.events(chain, places.get(chain, 0), limit=PAGE)
                 if page.missed:
@@ -191,7 +181,9 @@ class Tail:
                     places[chain] = event.number
                     if event.number <= upto and listener.wanted(event):
                         yield event_frame(event, places)
-                places[chain] = min(page.upto, upto)
+                # A store that lost its events meanwhile has no more than this, and never will.
+                is_all = page.upto == page.newest
+                places[chain] = upto if is_all else min(page.upto, upto)
 
     def close(self) -> None:
         """Send everybody away, and let nobody in."""

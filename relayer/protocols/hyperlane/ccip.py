@@ -11,14 +11,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from aiohttp.resolver import ThreadedResolver
 
 from relayer.errors import BadChainData, EndpointDown
 from relayer.foreign_json import parse_json
 from relayer.message import Address
 from relayer.protocols.hyperlane.contracts import Lookup
 from relayer.protocols.hyperlane.settings import CcipSettings
-from relayer.public_hosts import PublicResolver, is_address, is_public
+from relayer.public_hosts import guarded_session, is_address, is_public
 
 MAX_URL_CHARS = 2048
 """Of a URL as the contract names it, before its parameters are filled in."""
@@ -109,13 +108,11 @@ class CcipReader:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver = self._resolver or ThreadedResolver()
-            if not self._settings.allow_private:
-                resolver = PublicResolver(resolver)
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
-                connector=aiohttp.TCPConnector(resolver=resolver, limit=CONCURRENCY),
-                cookie_jar=aiohttp.DummyCookieJar(),
+            self._session = guarded_session(
+                timeout_s=self._settings.timeout_s,
+                limit=CONCURRENCY,
+                allow_private=self._settings.allow_private,
+                resolver=self._resolver,
             )
         return self._session
 
