@@ -23,26 +23,27 @@ BRIDGES: Mapping[str, Sequence[Callable[[], LocalBridge]]] = {
     "op_interop": (OpInteropLocal,),
 }
 """A protocol may have several: one for each generation of its contracts, say."""
-OBSTACLES: Mapping[str, Callable[[], str | None]] = {
+Obstacles = Mapping[str, Callable[[], str | None]]
+OBSTACLES: Obstacles = {
     OpInteropLocal.name: supersim_obstacle,
     GamesLocal.name: supersim_obstacle,
 }
 """Why a bridge cannot run on this machine, None when it can; by the bridge's own name."""
 
 
-def left_out(protocols: Sequence[str]) -> dict[str, str]:
+def left_out(protocols: Sequence[str], obstacles: Obstacles = OBSTACLES) -> dict[str, str]:
     """Bridges that `make_bridges` does without on this machine, with the reason."""
     found: dict[str, str] = {}
     for protocol in _chosen(protocols):
-        bridges = [make() for make in BRIDGES[protocol]]
-        reasons = {one.name: _obstacle(one) for one in bridges}
+        names = [make().name for make in BRIDGES[protocol]]
+        reasons = {name: obstacles[name]() for name in names if name in obstacles}
         hindered = {name: why for name, why in reasons.items() if why is not None}
-        if "all" in protocols or len(hindered) < len(bridges):
+        if "all" in protocols or len(hindered) < len(names):
             found |= hindered
     return found
 
 
-def make_bridges(protocols: Sequence[str]) -> list[LocalBridge]:
+def make_bridges(protocols: Sequence[str], obstacles: Obstacles = OBSTACLES) -> list[LocalBridge]:
     """The local deployments of each named protocol; `all` means every one that can run here.
 
     ConfigInvalid names the known ones. A protocol that was named and of which nothing can run here
@@ -52,15 +53,10 @@ def make_bridges(protocols: Sequence[str]) -> list[LocalBridge]:
     if unknown or not protocols:
         known = ", ".join(BRIDGES)
         raise ConfigInvalid(f"DEMO_PROTOCOLS: {unknown or 'nothing'} is not one of {known}, all")
-    missing = left_out(protocols)
+    missing = left_out(protocols, obstacles)
     made = [make() for protocol in _chosen(protocols) for make in BRIDGES[protocol]]
     return [bridge for bridge in made if bridge.name not in missing]
 
 
 def _chosen(protocols: Sequence[str]) -> list[str]:
     return list(BRIDGES if "all" in protocols else dict.fromkeys(protocols))
-
-
-def _obstacle(bridge: LocalBridge) -> str | None:
-    why = OBSTACLES.get(bridge.name)
-    return None if why is None else why()

@@ -20,6 +20,8 @@ from relayer.errors import CallReverted
 from relayer.keccak import keccak256
 from relayer.trees.state_proof import prove_slot
 from tests.integration.op_stack_by_hand import (
+    NOWHERE,
+    TWIN_BODIES,
     Withdrawal,
     finalize,
     prove,
@@ -36,9 +38,6 @@ needs_supersim = pytest.mark.skipif(
 )
 PLAIN = Parcel(b"plain", value=5)
 MESSAGE = Parcel(b"through the messengers", value=7, messenger=True)
-NOWHERE = "0x00000000000000000000000000000000000d0e5e"
-TWIN_BODIES = [n.to_bytes(4, "big") for n in (22_701, 155_583)]
-"""Found by trying: sent first and second by `SENDERS[0]` to `NOWHERE`, they lie side by side."""
 
 
 @pytest.fixture
