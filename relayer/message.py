@@ -184,6 +184,9 @@ class Message:
     leaf_index: int | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     """Further immutable fields of the protocol."""
+    inbox_id: MessageId | None = None
+    """What the inbox calls it where that is another name: a delivery or progress seen under this
+    name is the message's."""
 
 
 @dataclass(frozen=True, slots=True)

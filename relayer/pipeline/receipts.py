@@ -37,10 +37,18 @@ log = structlog.get_logger("relayer")
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Messages that a receipt's logs say are delivered, or one step further."""
+    """Messages that a receipt's logs say are delivered, or one step further, as named there."""
 
     delivered: frozenset[MessageId] = frozenset()
     moved: frozenset[MessageId] = frozenset()
+
+    def has_delivered(self, record: Record) -> bool:
+        """Whether the message is delivered, under either of its names."""
+        return not self.delivered.isdisjoint(_names(record))
+
+    def has_moved(self, record: Record) -> bool:
+        """Whether the message is one step further, under either of its names."""
+        return not self.moved.isdisjoint(_names(record))
 
 
 def carried_by(
@@ -66,6 +74,10 @@ def _facts(adapter: Adapter, logs: Sequence[Log]) -> list[Fact]:
     except Exception:  # one bridge's bug must not leave the nonce unsettled for ever
         log.exception("receipt_unreadable", bridge=adapter.name)
         return []
+
+
+def _names(record: Record) -> set[MessageId | None]:
+    return {record.id, record.message.inbox_id}
 
 
 def cost_of(

@@ -372,15 +372,17 @@ class Submitter:
         tx = TxHash(str(receipt["transactionHash"]))
         carried = carried_by(receipt, chain, self._sources)
         steps = {call.message_id for call in intent.calls if not call.final}
-        good = carried.delivered | (carried.moved & steps)
+        delivered = {one.id for one in records if carried.has_delivered(one)}
+        moved = {one.id for one in records if carried.has_moved(one)}
+        good = delivered | (moved & steps)
         costs = cost_of(receipt, chain, [one.route for one in records])
         return Settlement(
             Reason.NEW,
             f"carried on by {tx}",
-            Inclusion(block, tx, tuple(one.id for one in records if one.id in carried.delivered)),
+            Inclusion(block, tx, tuple(one.id for one in records if one.id in delivered)),
             tuple(self._wasted(one, tx) for one in records if one.id not in good),
             costs,
-            income_of(intent, records, carried.delivered),
+            income_of(intent, records, frozenset(delivered)),
             intent.charge,
             Wei(sum(cost.wei for cost in costs.values())),
         )

@@ -109,6 +109,8 @@ def message_text(message: Message) -> str:
         parts["leaf"] = str(message.leaf_index)
     if message.extra:
         parts["extra"] = dict(message.extra)
+    if message.inbox_id is not None:
+        parts["inbox_id"] = message.inbox_id
     return dumps(parts)
 
 
@@ -116,7 +118,7 @@ def _message(message_id: str, route: str, *, text: str, at: str) -> Message:
     parts = json.loads(text)
     payload = _unb64(parts["payload"])
     body = parts["body"]
-    tree, leaf = parts.get("tree"), parts.get("leaf")
+    tree, leaf, inbox_id = parts.get("tree"), parts.get("leaf"), parts.get("inbox_id")
     return Message(
         id=MessageId(message_id),
         route=Route.parse(route),
@@ -129,6 +131,7 @@ def _message(message_id: str, route: str, *, text: str, at: str) -> Message:
         tree=None if tree is None else TreeId(tree),
         leaf_index=None if leaf is None else int(leaf),
         extra=dict(parts.get("extra", {})),
+        inbox_id=None if inbox_id is None else MessageId(inbox_id),
     )
 
 

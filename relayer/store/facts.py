@@ -264,6 +264,7 @@ def _record_item(fact: Fact) -> Item:
                 "kind": "M",
                 "route": route,
                 "message": codec.message_text(fact.message),
+                "named": fact.message.inbox_id or "",
             }
         case DeliverySeen():
             return {**item, "kind": "D"}

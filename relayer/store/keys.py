@@ -89,6 +89,13 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
         "one message and its walk",
     ),
     KeySpec(
+        "named:<id>",
+        "string",
+        "as the message's",
+        "facts",
+        "the id of the message that its inbox calls that",
+    ),
+    KeySpec(
         "status:<status>:<route>",
         "zset",
         "as its messages",

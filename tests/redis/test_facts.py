@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from relayer.errors import BadChainData, IllegalTransition, LeaseLost, ReorgTooDeep
@@ -336,3 +338,37 @@ async def test_messages_go_to_their_own_lanes(store: Store, leases: Leases) -> N
     assert [r.id for r in await store.claim_due(leases.lane, store.now(), 9, 60)] == [id_of(1)]
     assert [r.id for r in await store.claim_due(far_lane, store.now(), 9, 60)] == [id_of(2)]
     assert await store.chains() == [ONE, TEN, TWENTY]
+
+
+NAMED = id_of(0xA11A5)
+"""What the inbox calls message 1."""
+
+
+def by_another_name() -> MessageSeen:
+    fact = message(1)
+    return MessageSeen(replace(fact.message, inbox_id=NAMED))
+
+
+@pytest.mark.parametrize("is_early", [False, True])
+async def test_a_delivery_under_the_inboxs_own_name_is_the_messages(
+    store: Store, leases: Leases, is_early: bool
+) -> None:
+    """Whichever is seen first, and undone with its block like any other."""
+    seen = replace(delivery(1), message_id=NAMED)
+    steps = [(leases.follower, by_another_name()), (leases.far, seen)]
+    for lease, fact in reversed(steps) if is_early else steps:
+        await store.save_facts(lease, [fact])
+    record = await stored(store, 1)
+    assert (record.status, record.reason) == (Status.DELIVERED, Reason.DELIVERED_BY_OTHER)
+    assert record.message == by_another_name().message
+    undone = await store.rollback(leases.far, cursor(499))
+    assert undone.reopened == (id_of(1),)
+    assert (await stored(store, 1)).status is Status.WAITING
+
+
+async def test_progress_under_the_inboxs_own_name_is_noted(store: Store, leases: Leases) -> None:
+    """A step that the inbox tells of by its own name stands in the message's timeline."""
+    await store.save_facts(leases.follower, [by_another_name()])
+    step = ProgressSeen(NAMED, TEN, "tried in vain", at(10, 500))
+    await store.save_facts(leases.far, [step])
+    assert "tried in vain" in (await stored(store, 1)).timeline[-1].detail

@@ -8,7 +8,17 @@ import pytest
 from redis import Redis
 
 from relayer.adapter import Wait
-from relayer.message import Address, BlockNumber, Gas, Gate, Reason, RootSeen, Timestamp, Wei
+from relayer.message import (
+    Address,
+    BlockNumber,
+    Gas,
+    Gate,
+    MessageSeen,
+    Reason,
+    RootSeen,
+    Timestamp,
+    Wei,
+)
 from relayer.settings import RedisSettings
 from relayer.store import Attempt, Charge, CostTotal, Intent, IntentCall, Settlement, Store
 from relayer.store.keys import CHAIN_KEYS, META_KEYS, spec_of
@@ -38,7 +48,8 @@ async def lived(store: Store, leases: Leases) -> Store:
     await store.ask_rescan(follower.chain, BlockNumber(1), BlockNumber(9))
     await store.keep_proofs(follower.chain, {"game/1": b"node"})
     await store.advance(follower, cursor(50))
-    await store.save_facts(follower, [message(n, block=60) for n in range(5)])
+    named = MessageSeen(replace(message(4, block=60).message, inbox_id=id_of(44)))
+    await store.save_facts(follower, [*(message(n, block=60) for n in range(4)), named])
     await store.release(follower)
     again = await store.acquire(follower.chain, follower.role, "two")
     assert again is not None

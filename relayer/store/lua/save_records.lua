@@ -23,9 +23,19 @@ local function take_content(rec, item)
   add_to_tx(item.tx, rec.id)
 end
 
+-- From here on the inbox's name leads to the message, and so does what was seen under it before.
+local function take_name(rec, item)
+  if item.named == '' then return end
+  put(rec, 'named', item.named)
+  call('SET', 'named:' .. item.named, rec.id)
+  local stub = try_load(item.named, bad)
+  if stub and not stub.message and stub.delivery then put(rec, 'delivery', stub.delivery) end
+end
+
 local function create(rec, item)
   call('PERSIST', 'message:' .. rec.id)
   take_content(rec, item)
+  take_name(rec, item)
   put(rec, 'route', item.route)
   put(rec, 'status', 'waiting')
   put(rec, 'reason', 'new')
@@ -110,7 +120,7 @@ end
 
 local savers = {M = save_message, D = save_delivery, P = save_payment, G = save_progress}
 for _, item in ipairs(ARGS.items) do
-  local rec = try_load(item.id, bad)
+  local rec = try_load(item.kind == 'M' and item.id or own_id(item.id), bad)
   if rec then savers[item.kind](rec, item) end
 end
 return {created, delivered, payments, bad}

@@ -56,7 +56,7 @@ for _, member in ipairs(ARGS.items) do
   if kind == 'R' then
     undo_root(block_hash, rest)
   elseif undoers[kind] then
-    local rec = try_load(id, bad)
+    local rec = try_load(kind == 'M' and id or own_id(id), bad)
     if rec then undoers[kind](rec, block_hash, rest) end
   else
     refuse('UNREADABLE', 'a fact index holds ' .. string.sub(member, 1, 80))

@@ -6,7 +6,7 @@ local NOW = ARGS.now
 local TIMELINE = 64
 local FIELDS = {'packed', 'message', 'route', 'status', 'reason', 'detail', 'since', 'seen_at', 'at',
   'wake_at', 'gate', 'gate_value', 'clocks', 'attempts', 'alone', 'evidence', 'timeline', 'tx',
-  'intent', 'block', 'delivery', 'origin_gone', 'payments', 'folded'}
+  'intent', 'block', 'delivery', 'origin_gone', 'payments', 'folded', 'named'}
 
 -- Ends the script with an error whose first word says which (see wire.REFUSALS).
 local function refuse(word, text)
@@ -130,6 +130,11 @@ local function try_load(id, bad)
   error(rec, 0)
 end
 
+-- The id of the message that its inbox calls `name`: almost always the same.
+local function own_id(name)
+  return call('GET', 'named:' .. name) or name
+end
+
 local function put(rec, field, value)
   if value == nil or value == '' then value = false end
   rec[field] = value
@@ -146,7 +151,9 @@ local function pack(rec)
   call('DEL', 'message:' .. rec.id)
   call('HSET', 'message:' .. rec.id, 'message', rec.message, 'packed', cjson.encode(fields))
   -- The index is trimmed after retention; the longer life is for lanes nobody runs any more.
-  call('PEXPIRE', 'message:' .. rec.id, string.format('%.0f', ARGS.retention_ms * 2))
+  local life = string.format('%.0f', ARGS.retention_ms * 2)
+  call('PEXPIRE', 'message:' .. rec.id, life)
+  if rec.named then call('PEXPIRE', 'named:' .. rec.named, life) end
   rec.changed = {}
 end
 
@@ -235,6 +242,7 @@ local function move(rec, status, reason, detail, always_line)
   count(rec, -1)
   if rec.status == 'delivered' then
     call('PERSIST', 'message:' .. rec.id)
+    if rec.named then call('PERSIST', 'named:' .. rec.named) end
   elseif rec.status == 'included' then
     call('ZREM', 'included', rec.id)
     put(rec, 'block', false)
@@ -287,6 +295,7 @@ local function forget(route, id)
     remove_from_tx(tx_of(rec.at), id)
     if rec.tx then remove_from_tx(rec.tx, id) end
     call('DEL', 'message:' .. id)
+    if rec.named then call('DEL', 'named:' .. rec.named) end
   elseif call('HEXISTS', 'counts', 'delivered delivered_by_us ' .. route) == 1 then
     reason = 'delivered_by_us'
   end

@@ -1,0 +1,66 @@
+"""Tries calls out without sending them: would the target take it now, and with how much gas?
+
+Neither portal nor messenger reverts when a target fails, so an ordinary estimate shows nothing,
+and may even be the gas at which the target runs dry. Both make an exception for one origin of
+transactions, made for estimates: called from there they revert. Source: `ESTIMATION_ADDRESS` in
+`src/libraries/Constants.sol` of contracts-bedrock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relayer.adapter import ChainReader
+from relayer.errors import BadChainData, CallReverted, Permanent
+from relayer.message import Address, Gas
+from relayer.protocols.op_stack.reverts import is_failed_target
+
+ESTIMATOR = Address("0x0000000000000000000000000000000000000001")
+AT_ONCE = 16
+MOST_GAS = 2**32
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a call would do at the latest block."""
+
+    gas: Gas | None
+    """With this much the target takes it; None when that is not known."""
+    is_target_failing: bool = False
+    detail: str = ""
+
+
+class Trials:
+    """Tries calls out on layer 1."""
+
+    def __init__(self, reader: ChainReader) -> None:
+        self._reader = reader
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self, calls: Sequence[tuple[Address, bytes]]) -> list[Trial]:
+        """One trial for each call; raises `Transient` when no endpoint answers."""
+        return list(await asyncio.gather(*(self._try(to, data) for to, data in calls)))
+
+    async def _try(self, to: Address, data: bytes) -> Trial:
+        request = {"from": ESTIMATOR, "to": to, "data": "0x" + data.hex()}
+        try:
+            async with self._room:
+                answer = await self._reader.rpc("eth_estimateGas", [request])
+            return Trial(_gas(answer), detail="taken")
+        except CallReverted as error:
+            # other refusals are left to the engine's own simulation, which tells the reason
+            return Trial(None, is_failed_target(error.revert, str(error)), "refused")
+        except Permanent:  # the node cannot estimate from there, or answers nonsense
+            return Trial(None, detail="not possible")
+
+
+def _gas(answer: object) -> Gas:
+    try:
+        gas = int(str(answer), 16)
+    except ValueError:
+        raise BadChainData("eth_estimateGas answered no number") from None
+    if not 0 < gas < MOST_GAS:
+        raise BadChainData(f"eth_estimateGas answered {gas}")
+    return Gas(gas)
