@@ -66,13 +66,14 @@ class Proposer:
             await self.propose_due()
             await asyncio.sleep(BEAT_S)
 
-    async def propose_due(self) -> list[Claim]:
+    async def propose_due(self) -> None:
         """Propose the true output of every due block that the layer 2 has already."""
-        head = int(await self._l2.call("eth_blockNumber"), 16)
-        made = []
-        while await self.next_block() <= head:
-            made.append(await self.propose())
-        return made
+        await self.propose_below(int(await self._l2.call("eth_blockNumber"), 16) + 1)
+
+    async def propose_below(self, block: int) -> None:
+        """Propose the true output of every due block before this one: the next covers it."""
+        while await self.next_block() < block:
+            await self.propose()
 
     async def propose(self, *, root: bytes | None = None) -> Claim:
         """Propose the next output, making layer-2 blocks up to it; `root` is a lie to tell."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +17,7 @@ from relayer.devnet.ledger import wasted_calls
 from relayer.devnet.service import RelayerProcess
 from tests.fault.conftest import until
 
+COMMAND_TIMEOUT_S = 60.0
 BridgeT = TypeVar("BridgeT", bound=LocalBridge)
 
 
@@ -55,6 +58,17 @@ class Scene(Generic[BridgeT]):
 
     async def has(self, one: Sent, **fields: str) -> bool:
         return fields.items() <= (await self.view(one)).items()
+
+    async def command(self, *arguments: str) -> Any:
+        """What a command of the CLI answers as JSON, beside the running relayer."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "relayer", "--config", str(self.ground.config_path), "--json"),
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            answer, _ = await process.communicate()
+        return json.loads(answer)
 
     async def delivered(self, sent: Sequence[Sent], *, within_s: float = 90.0) -> None:
         """Wait until all are delivered on chain."""

@@ -464,13 +464,21 @@ def test_message_commands_all_take_ids_or_filters() -> None:
         assert required or command.name == "list"
 
 
-def test_the_shipped_mainnet_configuration_is_well() -> None:
+@pytest.mark.parametrize(
+    ("name", "count", "ends", "route"),
+    [
+        ("mainnet-hyperlane", 5 * 4, ("base", "optimism"), "hyperlane:8453>10"),
+        ("mainnet-op", 8, ("base", "ethereum"), "base-withdrawals:8453>1"),
+    ],
+)
+def test_the_shipped_mainnet_configurations_are_well(
+    name: str, count: int, ends: tuple[str, str], route: str
+) -> None:
     """Every shipped address, domain and option is accepted, and all chains are connected."""
-    path = str(Path(__file__).parents[2] / "config" / "mainnet-hyperlane.yaml")
+    path = str(Path(__file__).parents[2] / "config" / f"{name}.yaml")
     result = call("--json", "check-config", "--config", path)
     assert result.exit_code == 0, result.output
     listed = json.loads(call("--json", "routes", "--config", path).stdout)["routes"]
-    assert len(listed) == 5 * 4
-    assert {"route": "hyperlane:8453>10", "protocol": "hyperlane"}.items() <= next(
-        row for row in listed if (row["origin"], row["destination"]) == ("base", "optimism")
-    ).items()
+    assert len(listed) == count
+    row = next(row for row in listed if (row["origin"], row["destination"]) == ends)
+    assert row["route"] == route
