@@ -84,6 +84,8 @@ IN_PROGRESS, CHALLENGER_WINS, DEFENDER_WINS = 0, 1, 2
 NONCE_BITS = 240
 """Of a nonce; the two bytes above them are the encoding's version."""
 U64 = 2**64
+MAX_TIME = 2**40
+"""The year 36812: a second beyond it is in another unit, or a lie."""
 _HEAD_BYTES = 6 * 32
 
 

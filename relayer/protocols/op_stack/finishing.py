@@ -58,7 +58,7 @@ class Finishing:
             clocks = ", ".join(f"{clock.name} {clock.at:.0f}" for clock in proof.clocks)
             return Wait(
                 Reason.AWAITING_TIME,
-                f"proved against {proof.against}: {clocks}; it is {latest:.0f} on layer 1",
+                f"proved against {proof.against}; {clocks}",
                 self._clock,
                 proof.due,
                 recheck_s=CLOCK_RECHECK_S,

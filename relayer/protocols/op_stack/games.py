@@ -9,7 +9,7 @@ from relayer.adapter import ChainReader, View, ViewResult
 from relayer.errors import BadChainData
 from relayer.message import Address
 from relayer.protocols.op_stack import contracts
-from relayer.protocols.op_stack.contracts import U64, address_word, read_flag, read_number
+from relayer.protocols.op_stack.contracts import MAX_TIME, address_word, read_flag, read_number
 from relayer.protocols.op_stack.portal import Rules
 
 _OWN = (
@@ -69,7 +69,7 @@ def read_state(rules: Rules, answers: list[ViewResult]) -> GameState:
     """What the answers to `state_views` say; a game that does not answer has that flaw."""
     try:
         created, kind, status, resolved = (
-            read_number(answer, "a game", below=U64) for answer in answers[:4]
+            read_number(answer, "a game", below=MAX_TIME) for answer in answers[:4]
         )
         judged = [read_flag(answer, "a judgement of a game") for answer in answers[5:]]
     except BadChainData as error:
@@ -82,7 +82,7 @@ def read_state(rules: Rules, answers: list[ViewResult]) -> GameState:
     elif not flaw and status > contracts.DEFENDER_WINS:
         flaw = f"in the unknown state {status}"
     is_open = status == contracts.IN_PROGRESS or not resolved
-    return GameState(created, None if is_open else resolved, min(clock_s, U64 - 1), flaw)
+    return GameState(created, None if is_open else resolved, min(clock_s, MAX_TIME), flaw)
 
 
 def _flaw(rules: Rules, judged: list[bool], *, created: int, kind: int) -> str:

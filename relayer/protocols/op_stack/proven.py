@@ -13,7 +13,7 @@ from relayer.adapter import ChainReader, Clock, View
 from relayer.message import Address, Timestamp
 from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.contracts import (
-    U64,
+    MAX_TIME,
     Withdrawal,
     address_of,
     address_word,
@@ -81,7 +81,7 @@ async def _of_outputs(
     for digest, answer in zip(hashes, await reader.read(views), strict=True):
         words = read_words(answer, 3, "OptimismPortal.provenWithdrawals")
         if any(words[1]):
-            at = number_of(words[1], "a proof's time", below=U64)
+            at = number_of(words[1], "a proof's time", below=MAX_TIME)
             index = number_of(words[2], "an output's index", below=2**128)
             proven[digest] = (words[0], at, index)
     indices = sorted({index for _, _, index in proven.values()})
@@ -92,7 +92,7 @@ async def _of_outputs(
         now_there, proposed = bytes(32), 0
         if outputs[index].ok:
             now_there, told, _ = read_words(outputs[index], 3, f"output {index}")
-            proposed = number_of(told, "an output's time", below=U64)
+            proposed = number_of(told, "an output's time", below=MAX_TIME)
         flaw = "" if now_there == root else "deleted, or another one by now"
         clocks = (
             Clock(PROOF_CLOCK, Timestamp(at + rules.proof_delay_s)),
@@ -156,7 +156,7 @@ async def _stored(
     for (digest, submitter), answer in zip(pairs, await reader.read(views), strict=True):
         game, at = read_words(answer, 2, "OptimismPortal.provenWithdrawals")
         if any(at):
-            proved_at = number_of(at, "a proof's time", below=U64)
+            proved_at = number_of(at, "a proof's time", below=MAX_TIME)
             found.append(_Stored(digest, submitter, address_of(game), proved_at))
     return found
 
