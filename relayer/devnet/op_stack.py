@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +146,18 @@ class OpStackLocal:
 
     async def deliveries(self, sent: Sequence[Sent]) -> Mapping[MessageId, Delivery]:
         delivered = await self._delivered()
-        return await read_deliveries(
+        found = await read_deliveries(
             self.l1_rpc,
             sent,
             delivered,
             provable_at=await self._provable(sent, delivered),
             bodies=await received_bodies(self.l1_rpc, self.site.targets.values()),
         )
+        proofs: dict[MessageId, list[dict[str, Any]]] = {}
+        for log in await logs_of(self.l1_rpc, PROVEN, str(self.site.portal)):
+            proofs.setdefault(MessageId(log["topics"][1]), []).append(log)
+        proved = await read_deliveries(self.l1_rpc, sent, proofs, provable_at={}, bodies=())
+        return {key: replace(one, gas=one.gas + proved[key].gas) for key, one in found.items()}
 
     async def switch_on(self, target: str) -> None:
         """Send a target on layer 1 a bare transaction."""
