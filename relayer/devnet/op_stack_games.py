@@ -8,6 +8,7 @@ down by how much, for whoever measures.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relayer.devnet.accounts import DEPLOYER
@@ -33,6 +34,8 @@ from relayer.message import Address
 BEAT_S = 0.5
 PERMISSIONED = 1
 """The type of supersim's games."""
+ATTACK = 2
+"""The position of a move against a root claim: the left child of node 1."""
 CREATED = "0x" + keccak256(b"DisputeGameCreated(address,uint32,bytes32)").hex()
 
 
@@ -94,14 +97,18 @@ class GameProposer:
 
     async def resolve(self, claim: Claim) -> None:
         """Let a game's clock run out without a dispute, so that the claim wins, true or not."""
+        await self._decide(claim, subgames=(0,))
+
+    async def dispute(self, claim: Claim) -> None:
+        """Let the challenger deny a claim and get no answer, so that it is lost, true or not."""
         assert claim.game is not None
-        async with self._lock:
-            limit = await eth_call(self._l1, claim.game, encode_call("maxClockDuration()"))
-            await self._warp(int.from_bytes(limit, "big"))
-            anybody = await Deployer.open(self._l1, DEPLOYER)
-            anybody.call(claim.game, encode_call("resolveClaim(uint256,uint256)", [0, 0]))
-            anybody.call(claim.game, encode_call("resolve()"))
-            await anybody.flush()
+        challenger = await _address(self._l1, claim.game, "challenger()")
+        await unlock_account(self._l1, challenger)
+        view = encode_call("getRequiredBond(uint128)", [ATTACK])
+        bond = int.from_bytes(await eth_call(self._l1, claim.game, view), "big")
+        attack = encode_call("attack(bytes32,uint256,bytes32)", [claim.root, 0, keccak256(b"no")])
+        await send_as(self._l1, challenger, claim.game, attack, value=bond)
+        await self._decide(claim, subgames=(1, 0))
 
     async def warp(self, seconds: int) -> None:
         """Put the layer 1's clock forward."""
@@ -138,6 +145,18 @@ class GameProposer:
         )
         self.claims.append(claim)
         return claim
+
+    async def _decide(self, claim: Claim, *, subgames: Sequence[int]) -> None:
+        """Run the clock out and count the moves, each in its subgame, the last one first."""
+        assert claim.game is not None
+        async with self._lock:
+            limit = await eth_call(self._l1, claim.game, encode_call("maxClockDuration()"))
+            await self._warp(int.from_bytes(limit, "big"))
+            anybody = await Deployer.open(self._l1, DEPLOYER)
+            for one in subgames:
+                anybody.call(claim.game, encode_call("resolveClaim(uint256,uint256)", [one, 0]))
+            anybody.call(claim.game, encode_call("resolve()"))
+            await anybody.flush()
 
     async def _warp(self, seconds: int) -> None:
         before = int(await self._l1.call("eth_blockNumber"), 16)

@@ -10,7 +10,7 @@ import pytest
 
 from relayer.devnet.accounts import ANNOUNCER, RELAYERS
 from relayer.devnet.ground import Sent
-from relayer.devnet.ledger import logs_of
+from relayer.devnet.ledger import block_times, logs_of
 from relayer.devnet.op_stack import (
     FINALIZED,
     PROVEN,
@@ -31,6 +31,8 @@ from tests.integration import op_stack_by_hand as by_hand
 OBSTACLE = supersim_obstacle()
 needs_supersim = pytest.mark.skipif(OBSTACLE is not None, reason=OBSTACLE or "")
 pytestmark = [pytest.mark.chain, pytest.mark.redis, pytest.mark.timeout(240)]
+MATURITY_S, GAME_CLOCK_S, AIR_GAP_S = 12, 302_400, 6
+"""supersim's: of a proof, of a game until it can be resolved, and after that."""
 LIE = keccak256(b"a root of nothing")
 FAILED = "0x" + keccak256(b"FailedRelayedMessage(bytes32)").hex()
 LATER = Parcel(b"when the target is well", "Switched", messenger=True)
@@ -76,6 +78,12 @@ async def senders(bridge: OpStackLocal, topic: str) -> set[str]:
     return {str(tx["from"]) for tx in found}
 
 
+async def time_of(bridge: OpStackLocal, what: Claim | dict[str, Any]) -> float:
+    """Of the layer-1 block of a claim or a log."""
+    block = what.block if isinstance(what, Claim) else int(what["blockNumber"], 16)
+    return (await block_times(bridge.l1_rpc, [block]))[block]
+
+
 def clocks(view: dict[str, Any]) -> dict[str, float]:
     return {
         name.removeprefix("clock:"): float(at)
@@ -93,6 +101,7 @@ async def test_nothing_is_proved_against_a_wrong_output(tmp_path: Path) -> None:
         sent = await scene.bridge.spread(6)
         await claim_over(scene.bridge, sent, root=LIE)
         await until(lambda: scene.has(sent[0], status="waiting", reason="root_mismatch"))
+        assert scene.events("wrong_root_claimed")
         assert await logs(scene.bridge, PROVEN) == []
         scene.ground.resume_operators()
         await scene.delivered(sent)
@@ -106,6 +115,7 @@ async def test_nothing_is_proved_against_a_wrong_game(tmp_path: Path) -> None:
         sent = await scene.bridge.spread(4)
         await claim_over(scene.bridge, sent, root=LIE)
         await until(lambda: scene.has(sent[0], status="waiting", reason="root_mismatch"))
+        assert scene.events("wrong_root_claimed")
         assert await logs(scene.bridge, PROVEN) == []
         scene.ground.resume_operators()
         await scene.delivered(sent, within_s=150)
@@ -126,10 +136,12 @@ async def test_a_deleted_output_is_proved_against_again(tmp_path: Path) -> None:
 
 
 @needs_supersim
-async def test_a_blacklisted_game_is_replaced_and_both_clocks_are_shown(tmp_path: Path) -> None:
-    """Proved, blacklisted, proved again on another game, finalised once."""
+@pytest.mark.parametrize("fate", ["blacklisted", "retired", "lost"])
+async def test_a_void_game_is_replaced_and_both_clocks_are_shown(tmp_path: Path, fate: str) -> None:
+    """Proved, the game declared void or lost, proved again on another game, finalised once."""
     async with games(tmp_path).playing(operators=False) as scene:
         (sent,) = await scene.bridge.send([Parcel(b"twice proved")])
+        proposer = scene.bridge.proposer
         first = await claim_over(scene.bridge, [sent])
         await until(has_proofs(scene.bridge, 1))
 
@@ -137,9 +149,20 @@ async def test_a_blacklisted_game_is_replaced_and_both_clocks_are_shown(tmp_path
             return len(clocks(await scene.command("show", sent.id))) == 2
 
         await until(shows_both)
-        await scene.bridge.proposer.blacklist(first)
-        second = await claim_over(scene.bridge, [sent])
-        await scene.bridge.proposer.resolve(second)
+        (proof,) = await logs(scene.bridge, PROVEN)
+        assert clocks(await scene.command("show", sent.id)) == {
+            "proof_maturity": await time_of(scene.bridge, proof) + MATURITY_S,
+            "game_finality": await time_of(scene.bridge, first) + GAME_CLOCK_S + AIR_GAP_S,
+        }
+        match fate:
+            case "blacklisted":
+                await proposer.blacklist(first)
+            case "retired":
+                await proposer.retire()
+                await proposer.warp(2)  # a game of the very second would be retired too
+            case _:
+                await proposer.dispute(first)
+        await proposer.resolve(await claim_over(scene.bridge, [sent]))
         await until(has_proofs(scene.bridge, 2), within_s=150)
         await scene.delivered([sent], within_s=150)
         await scene.assert_exactly_once([sent])

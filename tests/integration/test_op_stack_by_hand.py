@@ -39,6 +39,8 @@ needs_supersim = pytest.mark.skipif(
 PLAIN = Parcel(b"plain", value=5)
 MESSAGE = Parcel(b"through the messengers", value=7, messenger=True)
 
+CHALLENGER_WINS = (1).to_bytes(32, "big")
+
 
 @pytest.fixture
 async def outputs(tmp_path: Path) -> AsyncIterator[OutputsLocal]:
@@ -178,6 +180,20 @@ async def test_a_retired_game_proves_nothing(games: GamesLocal) -> None:
     later = await games.proposer.propose()
     await games.proposer.warp(2)
     await prove(games, withdrawal, later)
+
+
+@needs_supersim
+async def test_a_lost_game_proves_nothing(games: GamesLocal) -> None:
+    """Nobody answered the challenger, so even a true claim is lost."""
+    sent = await games.send([PLAIN])
+    withdrawal = await withdrawal_of(games, sent[0])
+    claim = await games.proposer.propose()
+    await games.proposer.dispute(claim)
+    assert claim.game is not None
+    assert await eth_call(games.l1_rpc, claim.game, encode_call("status()")) == CHALLENGER_WINS
+    with pytest.raises(CallReverted) as caught:
+        await prove(games, withdrawal, claim)
+    assert caught.value.revert == keccak256(b"OptimismPortal_InvalidDisputeGame()")[:4]
 
 
 @needs_supersim
