@@ -10,6 +10,7 @@ import pytest
 from relayer.devnet.anvil import Anvil
 from relayer.errors import BadChainData
 from relayer.trees.state_proof import EMPTY_CODE, EMPTY_ROOT, prove_account, prove_slot
+from tests.unit.changed_proofs import changed
 
 pytestmark = pytest.mark.chain
 
@@ -112,28 +113,3 @@ async def test_no_changed_proof_is_taken_for_another_value(filled: Anvil) -> Non
             continue
         taken += 1
     assert taken == 0
-
-
-def changed(nodes: list[bytes], rng: random.Random) -> list[bytes]:
-    """One change somewhere in a proof."""
-    copy = list(nodes)
-    place = rng.randrange(len(copy))
-    node = bytearray(copy[place])
-    match rng.randrange(6):
-        case 0:
-            node[rng.randrange(len(node))] ^= 1 << rng.randrange(8)
-        case 1:
-            del node[rng.randrange(len(node)) :]
-        case 2:
-            node += rng.randbytes(rng.randrange(1, 40))
-        case 3:
-            del copy[place]
-            return copy
-        case 4:
-            copy.insert(place, rng.randbytes(rng.randrange(1, 100)))
-            return copy
-        case _:
-            rng.shuffle(copy)
-            return copy
-    copy[place] = bytes(node)
-    return copy

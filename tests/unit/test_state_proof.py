@@ -18,6 +18,7 @@ from trie.exceptions import BadTrieProof
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.trees.state_proof import EMPTY_ROOT, prove_account, prove_slot, walk
+from tests.unit.changed_proofs import changed
 
 FIXTURE = json.loads(
     (Path(__file__).parents[1] / "fixtures" / "sepolia_state_proof.json").read_text()
@@ -37,34 +38,6 @@ def listed(name: str) -> list[bytes]:
 HEADER = octets(FIXTURE["rlpBlockHeader"])
 STATE_ROOT = bytes(rlp.decode(HEADER)[3])
 ACCOUNT, SLOT = octets(FIXTURE["account"]), octets(FIXTURE["slot"])
-
-
-def changed(nodes: list[bytes], rng: random.Random) -> list[bytes]:
-    """One change somewhere in a proof."""
-    copy = list(nodes)
-    place = rng.randrange(len(copy))
-    node = bytearray(copy[place])
-    match rng.randrange(7):
-        case 0:
-            node[rng.randrange(len(node))] ^= 1 << rng.randrange(8)
-        case 1:
-            del node[rng.randrange(len(node)) :]
-        case 2:
-            node += rng.randbytes(rng.randrange(1, 40))
-        case 3:
-            start = rng.randrange(len(node))
-            node[start : start + 32] = rng.randbytes(32)
-        case 4:
-            del copy[place]
-            return copy
-        case 5:
-            copy.insert(place, rng.choice([*nodes, rng.randbytes(rng.randrange(1, 600))]))
-            return copy
-        case _:
-            rng.shuffle(copy)
-            return copy
-    copy[place] = bytes(node)
-    return copy
 
 
 # --- a public chain ------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from relayer.adapter import (
     Verdict,
     View,
 )
-from relayer.errors import ConfigInvalid
+from relayer.errors import ConfigInvalid, Permanent, Transient
 from relayer.message import BlockNumber, BridgeName, Fact, Gate, MessageId, Record, Route, TreeId
 from relayer.protocols.op_stack.claims import Claims
 from relayer.protocols.op_stack.contracts import MESSAGE_NONCE, NONCE_BITS, read_number
@@ -87,6 +87,7 @@ class OpStackAdapter:
         self._portal = Portal(
             self._l1,
             l1.portal,
+            messenger=l1.messenger,
             oracle=l1.oracle,
             factory=l1.dispute_game_factory,
             now=context.now,
@@ -162,8 +163,15 @@ class OpStackAdapter:
         if self._provable in gates:
             rules = await self._portal.rules()
             if not isinstance(rules, Misfit):
-                levels[self._provable] = await self._proving.level(rules)
+                levels[self._provable] = await self._level(rules)
         return levels
+
+    async def _level(self, rules: Rules) -> int:
+        """A rollup that cannot be read opens no gate, and holds up none that is layer 1's."""
+        try:
+            return await self._proving.level(rules)
+        except (Transient, Permanent):
+            return -1
 
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(outcome)

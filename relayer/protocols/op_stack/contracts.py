@@ -74,6 +74,8 @@ GAME_STATUS = _selector("status()")
 RESOLVED_AT = _selector("resolvedAt()")
 CLOCK_LIMIT = _selector("maxClockDuration()")
 
+PORTAL_OF = (_selector("portal()"), _selector("PORTAL()"))
+"""The messenger's word on its portal, in newer and older versions."""
 SUCCESSFUL_MESSAGES = _selector("successfulMessages(bytes32)")
 FAILED_MESSAGES = _selector("failedMessages(bytes32)")
 MESSAGE_NONCE = _selector("messageNonce()")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relayer.adapter import ChainReader, Done, Refuse, Step, View, Wait
-from relayer.errors import BadChainData
+from relayer.errors import BadChainData, Permanent, Transient
 from relayer.message import Address, MessageId, Reason, Record, Route, Timestamp
 from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.contracts import read_flag
@@ -19,7 +19,7 @@ from relayer.protocols.op_stack.proving import Proving
 
 SICK_RECHECK_S = 15.0
 PAUSED_RECHECK_S = 30.0
-OUTCOME_RECHECK_S = 15.0
+OUTCOME_RECHECK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,10 @@ class Deliveries:
         for one in left:
             mine = proofs[one.withdrawal.hash]
             proof = best_of(mine)
+            bar = next((other.bar for other in mine if other.bar), "")
+            if proof is None and bar:
+                steps[one.id] = Wait(Reason.AWAITING_ROOT, bar)
+                continue
             if proof is None or _was_put_off(one.record, proof, latest):
                 unproved.append((one, _lost(mine)))
                 continue
@@ -102,7 +106,17 @@ class Deliveries:
             else:
                 steps[one.id] = wait
         await self._finishing.add_steps(rules, finals, replays, steps)
-        await self._proving.add_steps(rules, unproved, steps)
+        await self._prove(rules, unproved, steps)
+
+    async def _prove(
+        self, rules: Rules, unproved: Sequence[tuple[Parcel, str]], steps: Steps
+    ) -> None:
+        """Proofs need the rollup; one that is down stops no withdrawal that is proved already."""
+        try:
+            await self._proving.add_steps(rules, unproved, steps)
+        except (Transient, Permanent) as error:
+            sick = Wait(Reason.SOURCE_UNREACHABLE, str(error)[:300], recheck_s=SICK_RECHECK_S)
+            steps.update((one.id, sick) for one, _ in unproved if one.id not in steps)
 
     async def _unfinished(
         self, rules: Rules, opened: Sequence[Parcel], steps: Steps

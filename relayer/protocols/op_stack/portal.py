@@ -67,12 +67,14 @@ class Portal:
         reader: ChainReader,
         portal: Address,
         *,
+        messenger: Address,
         oracle: Address | None,
         factory: Address | None,
         now: Callable[[], Timestamp],
     ) -> None:
         self._reader = reader
         self._portal = portal
+        self._messenger = messenger
         self._configured = {Generation.OUTPUTS: oracle, Generation.GAMES: factory}
         self._now = now
         self._read: tuple[Timestamp, Rules | Misfit] | None = None
@@ -96,8 +98,14 @@ class Portal:
             contracts.MATURITY_DELAY,
             contracts.FINALITY_DELAY,
         )
-        answers = await self._reader.read([View(self._portal, one) for one in selectors])
-        told = dict(zip(selectors, answers, strict=True))
+        views = [View(self._portal, one) for one in selectors]
+        views += [View(self._messenger, one) for one in contracts.PORTAL_OF]
+        answers = await self._reader.read(views)
+        served = [read_address(answer) for answer in answers[len(selectors) :]]
+        if self._portal not in served:
+            said = f"l1.messenger {self._messenger} serves the portal {served[0] or served[1]}"
+            return Misfit(f"{said}, not {self._portal}: correct the configuration")
+        told = dict(zip(selectors, answers, strict=False))
         version = read_version(told[contracts.VERSION])
         if version is None:
             raise BadChainData(f"OptimismPortal {self._portal} does not tell its version")

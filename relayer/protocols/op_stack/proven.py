@@ -42,6 +42,8 @@ class Proof:
     """The last second in which it is too young, of the proof and of its root."""
     flaw: str = ""
     """Why it is good for nothing any more."""
+    bar: str = ""
+    """Why the portal takes no other proof yet."""
     is_open: bool = False
     """Its game is not decided yet, so its clock shows when it could be at the earliest."""
 
@@ -89,8 +91,11 @@ async def _of_outputs(
     outputs = dict(zip(indices, await reader.read(views), strict=True))
     found: dict[bytes, list[Proof]] = {digest: [] for digest in hashes}
     for digest, (root, at, index) in proven.items():
-        now_there, proposed = bytes(32), 0
-        if outputs[index].ok:
+        now_there, proposed, bar = bytes(32), 0, ""
+        if not outputs[index].ok:
+            # the portal compares with the output of that index before it takes another proof
+            bar = f"proved against output {index}, which was deleted: it must be proposed again"
+        else:
             now_there, told, _ = read_words(outputs[index], 3, f"output {index}")
             proposed = number_of(told, "an output's time", below=MAX_TIME)
         flaw = "" if now_there == root else "deleted, or another one by now"
@@ -98,7 +103,7 @@ async def _of_outputs(
             Clock(PROOF_CLOCK, Timestamp(at + rules.proof_delay_s)),
             Clock(OUTPUT_CLOCK, Timestamp(proposed + rules.root_delay_s)),
         )
-        found[digest].append(Proof(None, f"output {index}", clocks, flaw))
+        found[digest].append(Proof(None, f"output {index}", clocks, flaw, bar))
     return found
 
 

@@ -29,7 +29,7 @@ TRIED = 8
 """Claims whose state is looked into for one batch."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Excuse:
     """Why messages that a claim covers were not proved against it."""
 
@@ -72,7 +72,7 @@ class Proving:
         for claim in self._usable(claims):
             block = await self._block_of(claim, final, excuses)
             covered = [one for one, _ in left.values() if block is not None and one.block <= block]
-            if block is None or not covered or self._is_wrong(claim, block, excuses):
+            if block is None or not covered or await self._is_wrong(claim, block, excuses):
                 continue
             if tried == TRIED:
                 break
@@ -93,9 +93,8 @@ class Proving:
         for claim in self._usable(await self._claims.newest(rules)):
             place: int | None = claim.place
             if claim.is_super:
-                place = self._snapshots.known_block(claim.place)
-                if place is None and claim.place <= final.timestamp:
-                    place = await self._snapshots.last_block(claim.place, final)
+                is_past = claim.place <= final.timestamp
+                place = await self._snapshots.last_block(claim.place, final) if is_past else None
             if place is None or place > final.number:
                 continue
             known = self._snapshots.known_root(place)
@@ -133,11 +132,14 @@ class Proving:
             excuse = _Excuse(Reason.SOURCE_UNREACHABLE, detail[:300], STATE_RECHECK_S, block)
             excuses.append(excuse)
             return None
-        return None if self._is_wrong(claim, block, excuses) else snapshot
+        if await self._is_wrong(claim, block, excuses):
+            return None
+        await self._snapshots.keep(snapshot)
+        return snapshot
 
-    def _is_wrong(self, claim: Claim, block: int, excuses: list[_Excuse]) -> bool:
+    async def _is_wrong(self, claim: Claim, block: int, excuses: list[_Excuse]) -> bool:
         """Whether the claim's root is known not to be the block's."""
-        ours = self._snapshots.known_root(block)
+        ours = await self._snapshots.standing_root(block)
         if ours is None or ours == claim.root:
             return False
         detail = (

@@ -38,6 +38,8 @@ class Snapshot:
     output: OutputProof
     nodes: dict[bytes, tuple[bytes, ...]]
     """By slot: the way to each withdrawal that is in the state, inlined nodes on their own."""
+    fresh: dict[str, bytes]
+    """What a node proved just now, by the name to keep it under."""
 
 
 class Snapshots:
@@ -55,19 +57,29 @@ class Snapshots:
         self._passer = passer
         self._keeper = keeper
         self._outputs: OrderedDict[int, OutputProof] = OrderedDict()
-        self._blocks: OrderedDict[int, BlockNumber] = OrderedDict()
+        self._blocks: OrderedDict[int, BlockNumber | None] = OrderedDict()
 
     def known_root(self, block: int) -> bytes | None:
         """The block's output root when it was computed before."""
         output = self._outputs.get(block)
         return None if output is None else output.root
 
-    def known_block(self, timestamp: int) -> BlockNumber | None:
-        """The last block up to a time when it was looked for before."""
-        return self._blocks.get(timestamp)
+    async def standing_root(self, block: int) -> bytes | None:
+        """The same, if it is still the root of that block: a rollup may replace blocks."""
+        output = self._outputs.get(block)
+        if output is None:
+            return None
+        header = await self._reader.header(BlockNumber(block))
+        if header.hash != "0x" + output.block_hash.hex():
+            del self._outputs[block]
+            return None
+        return output.root
 
-    async def last_block(self, timestamp: int, final: Header) -> BlockNumber:
-        """The last block whose time is at most `timestamp`, which is no later than `final`'s."""
+    async def last_block(self, timestamp: int, final: Header) -> BlockNumber | None:
+        """The last block whose time is at most `timestamp`, which is no later than `final`'s.
+
+        None when the first block is later.
+        """
         if timestamp not in self._blocks:
             found = await self._search(timestamp, final)
             _keep(self._blocks, timestamp, found)
@@ -89,12 +101,18 @@ class Snapshots:
         if root is not None:
             nodes = _held(root, {slot: _unpack(kept.get(prefix + slot.hex())) for slot in slots})
         missing = [slot for slot in slots if slot not in nodes]
+        fresh: dict[str, bytes] = {}
         if root is None or missing:
-            root, fetched = await self._fetch(header, missing, prefix)
+            root, fetched = await self._fetch(header, missing, fresh=fresh, prefix=prefix)
             nodes |= fetched
         output = OutputProof(header.state_root, root, bytes.fromhex(header.hash[2:]))
         _keep(self._outputs, block, output)
-        return Snapshot(number, output, nodes)
+        return Snapshot(number, output, nodes, fresh)
+
+    async def keep(self, snapshot: Snapshot) -> None:
+        """Keep what is new in it; for snapshots whose root stands on layer 1 and no others."""
+        if snapshot.fresh:
+            await self._keeper().keep_proofs(self._reader.chain_id, snapshot.fresh)
 
     def _storage_root(self, header: Header, account: Sequence[bytes] | None) -> bytes | None:
         """The message passer's storage root by a kept proof; None when there is none that holds."""
@@ -110,23 +128,21 @@ class Snapshots:
         return prove_account(header.state_root, passer, account).storage_root
 
     async def _fetch(
-        self, header: Header, slots: Sequence[bytes], prefix: str
+        self, header: Header, slots: Sequence[bytes], *, fresh: dict[str, bytes], prefix: str
     ) -> tuple[bytes, dict[bytes, tuple[bytes, ...]]]:
-        """Ask a node, verify, and keep what it proved."""
+        """Ask a node, verify, and note in `fresh` what it proved."""
         nodes: dict[bytes, tuple[bytes, ...]] = {}
-        keep: dict[str, bytes] = {}
         root = b""
         for start in range(0, max(1, len(slots)), SLOTS_AT_ONCE):
             part = slots[start : start + SLOTS_AT_ONCE]
             account, proofs = await self._ask(header, part)
             root = self._proved_root(header, account)
-            keep[prefix + "account"] = _pack(account)
+            fresh[prefix + "account"] = _pack(account)
             for slot, proof in zip(part, proofs, strict=True):
                 value, proved = prove_slot(root, slot, proof)
                 if value == 1:
                     nodes[slot] = proved.nodes
-                    keep[prefix + slot.hex()] = _pack(proved.nodes)
-        await self._keeper().keep_proofs(self._reader.chain_id, keep)
+                    fresh[prefix + slot.hex()] = _pack(proved.nodes)
         return root, nodes
 
     async def _ask(
@@ -148,14 +164,14 @@ class Snapshots:
         proofs = [_nodes(one.get("proof") if isinstance(one, dict) else None) for one in storage]
         return _nodes(answer.get("accountProof")), proofs
 
-    async def _search(self, timestamp: int, final: Header) -> BlockNumber:
+    async def _search(self, timestamp: int, final: Header) -> BlockNumber | None:
         """Guess by the block time, then halve what is left."""
         low, high = 0, int(final.number)
         if final.timestamp <= timestamp:
             return final.number
         low_time, high_time = (await self._reader.header(BlockNumber(0))).timestamp, final.timestamp
         if low_time > timestamp:
-            raise BadChainData(f"the rollup has no block up to the time {timestamp}")
+            return None
         for step in range(MOST_STEPS):
             if high - low <= 1:
                 return BlockNumber(low)

@@ -101,6 +101,8 @@ class FakeRollup(FakeChain):
         return self.blocks[block].header
 
     async def final_header(self) -> Header:
+        if self.failure is not None:
+            raise self.failure
         return self.blocks[self.final].header
 
     async def rpc(self, method: str, params: Sequence[Any]) -> Any:

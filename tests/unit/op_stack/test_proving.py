@@ -16,7 +16,10 @@ from relayer.protocols.op_stack.contracts import word
 from relayer.protocols.op_stack.settings import MESSAGE_PASSER
 from relayer.trees.state_proof import prove_slot
 from tests.fakes import Reverts
+from tests.unit.changed_proofs import changed
 from tests.unit.op_stack.world import (
+    L1_MESSENGER,
+    L1_TIME,
     PORTAL,
     PROVABLE,
     ROOTS,
@@ -31,7 +34,6 @@ from tests.unit.op_stack.world import (
     waits,
     withdrawal,
 )
-from tests.unit.test_state_proof import changed
 
 PROVE_TYPES = [
     "(uint256,address,address,uint256,uint256,bytes)",
@@ -87,6 +89,16 @@ async def test_a_super_root_of_the_future_waits(games: World) -> None:
     games.claim(kind=SUPER).place += 100
     assert "time" in waits(await games.step(record), Reason.AWAITING_FINALITY).detail
     assert await games.adapter.levels([PROVABLE]) == {PROVABLE: -1}
+
+
+async def test_a_super_root_of_before_the_genesis_covers_nothing(games: World) -> None:
+    """Whatever second a game is of, it stops no other."""
+    (record,) = games.send(withdrawal(0))
+    good = games.claim()
+    games.claim(kind=SUPER).place = 1
+    call = called(await games.step(record), "prove")
+    check_proof(games, call.data, block=good.place, index=0)
+    assert await games.adapter.levels([PROVABLE]) == {PROVABLE: good.place}
 
 
 async def test_old_games_stay_good_beside_super_games(games: World) -> None:
@@ -170,11 +182,27 @@ async def test_nothing_is_proved_against_a_wrong_root(world: World) -> None:
     assert "0x6666" in wait.detail
     assert f"block {lie.place}" in wait.detail
     assert await world.adapter.levels([PROVABLE]) == {PROVABLE: -1}
+    assert world.context.proofs.kept == {}
     before = len(world.l2.asked.proofs)
     waits(await world.step(record), Reason.ROOT_MISMATCH)
     assert len(world.l2.asked.proofs) == before
     truth = world.claim()
     check_proof(world, called(await world.step(record), "prove").data, block=truth.place, index=1)
+
+
+async def test_a_replaced_block_is_reckoned_anew(world: World) -> None:
+    """What looked like a lie is the truth of the block that took the other's place."""
+    (record,) = world.send(withdrawal(0))
+    lie = world.claim()
+    true, lie.root = lie.root, b"\x66" * 32
+    waits(await world.step(record), Reason.ROOT_MISMATCH)
+    block = world.l2.blocks[lie.place]
+    header = replace(block.header, hash=type(block.header.hash)("0x" + "0d" * 32))
+    world.l2.blocks[lie.place] = replace(block, header=header)
+    lie.root = world.l2.blocks[lie.place].output.root
+    assert lie.root != true
+    world.context.now.pass_s(60)
+    called(await world.step(record), "prove")
 
 
 async def test_behind_a_newer_lie_an_older_truth_serves(world: World) -> None:
@@ -374,6 +402,15 @@ async def test_a_wrong_root_source_is_held(version: str, key: str) -> None:
     assert ROOTS in step.detail
 
 
+@pytest.mark.parametrize("answer", [b"", word(0x77), bytes(32)])
+async def test_a_messenger_of_another_portal_is_held(world: World, answer: bytes) -> None:
+    """Its word would be none on our messages: a failed relay would pass for a delivery."""
+    for selector in contracts.PORTAL_OF:
+        world.l1.answer(L1_MESSENGER, selector, answer)
+    (record,) = world.send(withdrawal(0))
+    assert "l1.messenger" in refused(await world.step(record), Reason.UNSUPPORTED).detail
+
+
 async def test_a_portal_of_the_future_is_held(games: World) -> None:
     """Rules that we do not know are not guessed."""
     games.version = "9.0.0"
@@ -411,6 +448,21 @@ async def test_a_silent_layer_1_is_transient(world: World) -> None:
     world.l1.failure = EndpointDown("main", "gone")
     with pytest.raises(Transient):
         await world.step(record)
+
+
+async def test_a_silent_rollup_stops_nobody_who_is_proved(games: World) -> None:
+    """Those wait that need its state; clocks run on, and what is due is finalised."""
+    due, unproved = games.send(withdrawal(0), withdrawal(1))
+    game = games.claim()
+    games.prove(due, game)
+    games.resolve(game)
+    games.pass_s(2000)
+    games.l2.failure = EndpointDown("rollup", "gone")
+    steps = await games.adapter.next_steps([due, unproved])
+    called(steps[due.id], "finalize")
+    waits(steps[unproved.id], Reason.SOURCE_UNREACHABLE)
+    levels = await games.adapter.levels([PROVABLE, L1_TIME])
+    assert levels == {PROVABLE: -1, L1_TIME: games.l1.time}
 
 
 async def test_paused_is_a_wait(world: World) -> None:

@@ -276,6 +276,7 @@ class World:
         say(PORTAL, contracts.VERSION, lambda _: word(32) + contracts.dynamic(text))
         say(PORTAL, contracts.PAUSED, lambda _: word(int(self.paused)))
         say(PORTAL, contracts.FINALIZED, lambda a: word(int(a in self.finalized)))
+        say(L1_MESSENGER, contracts.PORTAL_OF[int(self.is_old)], address_word(PORTAL))
         say(L1_MESSENGER, contracts.SUCCESSFUL_MESSAGES, lambda a: word(int(a in self.successful)))
         say(L1_MESSENGER, contracts.FAILED_MESSAGES, lambda a: word(int(a in self.failed)))
         if self.is_old:
