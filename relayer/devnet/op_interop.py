@@ -13,7 +13,7 @@ from relayer.devnet.accounts import DEPLOYER, SENDERS, Account
 from relayer.devnet.anvil import Anvil
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
-from relayer.devnet.ground import Delivery, Sent
+from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
 from relayer.devnet.rpc import NodeRpc
 from relayer.devnet.supersim import CHAINS, SupersimOptions, bring_supersim
@@ -68,7 +68,6 @@ class OpInteropLocal:
 
     name = "op_interop"
     demo_messages = 300
-    outcomes = frozenset({RELAYED})
     chains: Mapping[str, int] = {name: CHAINS[name] for name in (A, B)}
 
     def __init__(self, plan: InteropPlan | None = None) -> None:
@@ -76,6 +75,10 @@ class OpInteropLocal:
         self.targets: dict[str, Address] = {}
         """By contract name, the same on both chains; there after `deploy`."""
         self._nodes: Mapping[str, Anvil] = {}
+
+    @property
+    def outcomes(self) -> Collection[Outcome]:
+        return {(RELAYED, str(MESSENGER))}
 
     async def bring_nodes(
         self, stack: AsyncExitStack, missing: Collection[str], directory: Path

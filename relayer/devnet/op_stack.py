@@ -19,7 +19,7 @@ from relayer.devnet.accounts import SENDERS, WITHDRAWERS, Account
 from relayer.devnet.anvil import Anvil
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer, receipts_of
-from relayer.devnet.ground import Delivery, Sent
+from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
 from relayer.devnet.op_stack_contracts import (
     L2_MESSENGER,
@@ -95,6 +95,10 @@ class OpStackLocal:
     def warps(self) -> Sequence[Warp]:
         """Every time that the layer 1's clock was put forward."""
         return ()
+
+    @property
+    def outcomes(self) -> Collection[Outcome]:
+        return {(topic, str(self.site.portal)) for topic in (PROVEN, FINALIZED)}
 
     def settings(self) -> Mapping[str, Any]:
         site, (l1, l2) = self.site, self._ends
@@ -239,7 +243,6 @@ class OutputsLocal(OpStackLocal):
 
     name = "op_stack"
     demo_messages = 25
-    outcomes = frozenset({PROVEN, FINALIZED})
     chains: Mapping[str, int] = {L1: 31900, L2: 31904}
 
     def __init__(self, plan: OutputsPlan | None = None) -> None:
@@ -274,7 +277,6 @@ class GamesLocal(OpStackLocal):
 
     name = "op_stack_games"
     demo_messages = 25
-    outcomes = OutputsLocal.outcomes
     chains: Mapping[str, int] = {name: CHAINS[name] for name in (SIM_L1, SIM_L2)}
 
     def __init__(self, options: SupersimOptions | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from relayer.devnet.accounts import SENDERS, Account
 from relayer.devnet.anvil import Anvil
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
-from relayer.devnet.ground import Delivery, Sent
+from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
 from relayer.devnet.rpc import NodeRpc
 from relayer.devnet.scroll_contracts import (
@@ -52,7 +52,6 @@ class ScrollLocal:
 
     name = "scroll"
     demo_messages = 100
-    outcomes = frozenset({RELAYED})
     chains: Mapping[str, int] = {L1: 31900, L2: 31902}
 
     def __init__(self) -> None:
@@ -77,6 +76,10 @@ class ScrollLocal:
         """Who finalizes batches; there after `deploy`."""
         assert self._operator is not None
         return self._operator
+
+    @property
+    def outcomes(self) -> Collection[Outcome]:
+        return {(RELAYED, str(self.l1.messenger))}
 
     async def deploy(self, nodes: Mapping[str, Anvil], directory: Path) -> None:
         self._nodes = nodes

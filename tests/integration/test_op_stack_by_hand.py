@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from relayer.devnet.accounts import ANNOUNCER
+from relayer.devnet.accounts import ANNOUNCER, RELAYERS
 from relayer.devnet.artefacts import encode_call
+from relayer.devnet.deployer import Deployer
 from relayer.devnet.ground import Ground, GroundPlan
+from relayer.devnet.ledger import wasted_calls
 from relayer.devnet.multicall import eth_call
-from relayer.devnet.op_stack import GamesLocal, OutputsLocal, Parcel
+from relayer.devnet.op_stack import RELAYED, GamesLocal, OutputsLocal, Parcel
 from relayer.devnet.op_stack_contracts import MESSAGE_PASSER
 from relayer.devnet.supersim import supersim_obstacle
 from relayer.errors import CallReverted
@@ -98,6 +100,22 @@ async def test_an_output_carries_a_withdrawal(outputs: OutputsLocal, parcel: Par
     assert int(await outputs.l1_rpc.call("eth_getBalance", target, "latest"), 16) == parcel.value
     with pytest.raises(CallReverted, match="already been finalized"):
         await finalize(outputs, withdrawal)
+
+
+async def test_calls_in_vain_are_told_by_who_says_what(outputs: OutputsLocal) -> None:
+    """Another bridge's messenger may log the same event; one call is still one success."""
+    ours = RELAYERS[0]
+    (sent,) = await outputs.send([MESSAGE])
+    withdrawal = await withdrawal_of(outputs, sent)
+    await prove(outputs, withdrawal, await outputs.proposer.propose(), ours)
+    await warp(outputs.l1_rpc, outputs.plan.rules.finalization_s + 1)
+    await finalize(outputs, withdrawal, who=ours)
+    outcomes = {*outputs.outcomes, (RELAYED, NOWHERE)}
+    assert await wasted_calls([outputs.l1_rpc], outcomes) == 0
+    vain = await Deployer.open(outputs.l1_rpc, ours)
+    vain.call(outputs.site.targets["Target"], b"nobody's message")
+    await vain.flush()
+    assert await wasted_calls([outputs.l1_rpc], outcomes) == 1
 
 
 async def test_nothing_is_proved_against_a_lie(outputs: OutputsLocal) -> None:
