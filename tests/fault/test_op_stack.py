@@ -122,17 +122,23 @@ async def test_nothing_is_proved_against_a_wrong_game(tmp_path: Path) -> None:
         await scene.assert_exactly_once(sent)
 
 
-async def test_a_deleted_output_is_proved_against_again(tmp_path: Path) -> None:
-    """The challenger takes back what was proved against: a second proof, one delivery."""
-    async with outputs(tmp_path, finalization_s=12).playing(operators=False) as scene:
+@pytest.mark.parametrize(("instead", "proofs"), [(LIE, 4), (None, 2)])
+async def test_an_output_that_is_taken_back(
+    tmp_path: Path, instead: bytes | None, proofs: int
+) -> None:
+    """Where a lie stands now, all is proved again elsewhere; where the same root stands again, the
+    portal takes no second proof, and the first one counts."""
+    async with outputs(tmp_path, finalization_s=20).playing(operators=False) as scene:
         sent = list(await scene.bridge.spread(2))
         claim = await claim_over(scene.bridge, sent)
         await until(has_proofs(scene.bridge, 2))
         await scene.bridge.proposer.delete_from(claim)
+        again = await scene.bridge.proposer.propose(root=instead)
+        assert (again.index, again.is_true) == (claim.index, instead is None)
         scene.ground.resume_operators()
-        await scene.delivered(sent)
-        ledger = await scene.bridge.deliveries(sent)
-        assert [ledger[one.id].count for one in sent] == [1, 1]
+        await scene.delivered(sent, within_s=150)
+        assert len(await logs(scene.bridge, PROVEN)) == proofs
+        await scene.assert_exactly_once(sent)
 
 
 @needs_supersim
