@@ -145,26 +145,33 @@ class Claims:
             return []
         views: list[View] = []
         for _, kind, game in listed:
-            views += [*self._claim_views(kind, game), *state_views(rules, game)]
+            views += [self._root_view(kind, game), *_place_views(game)]
+            views += state_views(rules, game)
         answers = await self._reader.read(views)
         size = len(views) // len(listed)
         found = []
         for at, (index, kind, game) in enumerate(listed):
             mine = answers[at * size : (at + 1) * size]
-            state = read_state(rules, mine[2:])
+            state = read_state(rules, mine[3:])
             flaw = state.flaw or (TOO_YOUNG if state.created >= until else "")
             root, place = bytes(32), 0
             try:
                 root = read_word(mine[0], f"game {index}")
-                place = read_number(mine[1], f"game {index}", below=2**53)
+                told = mine[1] if mine[1].ok else mine[2]
+                place = read_number(told, f"game {index}", below=2**53)
             except BadChainData as error:
                 flaw = flaw or f"unreadable ({error})"
             flaw = flaw or ("" if any(root) else "a zero root")
             found.append(Claim(index, root, place, kind in SUPER_TYPES, game, kind, flaw))
         return found
 
-    def _claim_views(self, kind: int, game: Address) -> list[View]:
+    def _root_view(self, kind: int, game: Address) -> View:
+        """A super root is of many rollups, and ours has its own root in it."""
         if kind in SUPER_TYPES:
-            root = View(game, contracts.ROOT_CLAIM_OF + word(self._rollup))
-            return [root, View(game, contracts.GAME_SEQUENCE)]
-        return [View(game, contracts.ROOT_CLAIM), View(game, contracts.GAME_BLOCK)]
+            return View(game, contracts.ROOT_CLAIM_OF + word(self._rollup))
+        return View(game, contracts.ROOT_CLAIM)
+
+
+def _place_views(game: Address) -> list[View]:
+    """Newer games and older ones name it differently; of a super root it is a time."""
+    return [View(game, contracts.GAME_SEQUENCE), View(game, contracts.GAME_BLOCK)]
