@@ -56,5 +56,7 @@ SENDERS = ACCOUNTS[1:3]
 RELAYERS = ACCOUNTS[3:5]
 """Whose keys the relayer gets."""
 VALIDATORS = ACCOUNTS[5:8]
+WITHDRAWERS = ACCOUNTS[5:7]
+"""Who withdraws where `SENDERS` are at work; never on a chain of the validators'."""
 ANNOUNCER = ACCOUNTS[8]
 """Pays for the validators' announcements."""

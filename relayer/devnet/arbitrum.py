@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from relayer.devnet.arbitrum_contracts import (
 )
 from relayer.devnet.artefacts import decode_result, encode_call
 from relayer.devnet.deployer import Deployer
-from relayer.devnet.ground import Delivery, Sent
+from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
 from relayer.devnet.rpc import NodeRpc
 from relayer.errors import CallReverted
@@ -70,7 +70,6 @@ class ArbitrumLocal:
     """`ground.LocalBridge` for one child chain with its parent."""
 
     demo_messages = 100
-    outcomes = frozenset({EXECUTED})
 
     def __init__(self, plan: ArbitrumPlan | None = None) -> None:
         self.plan = plan or ArbitrumPlan()
@@ -99,6 +98,10 @@ class ArbitrumLocal:
         """What stands on the parent; after `deploy`."""
         assert self._parent is not None
         return self._parent
+
+    @property
+    def outcomes(self) -> Collection[Outcome]:
+        return {(EXECUTED, str(self.parent.outbox))}
 
     async def deploy(self, nodes: Mapping[str, Anvil], directory: Path) -> None:
         plan = self.plan

@@ -1,7 +1,8 @@
 """Reads bytecode and ABI of the real contracts out of the npm packages that publish them.
 
-Three kinds of packages: JavaScript literals in typechain factories, JSON of hardhat, and Solidity
-sources (see `solidity.py`). Multicall3 is a constant of viem. Nothing of those packages is run.
+Four kinds of packages: JavaScript literals in typechain factories, JSON of hardhat and of foundry,
+and Solidity sources (see `solidity.py`). Multicall3 is a constant of viem. Nothing of those
+packages is run.
 """
 
 from __future__ import annotations
@@ -74,6 +75,13 @@ def load_json(path: Path) -> Artefact:
     found = json.loads(read_package_file(path))
     code = bytes.fromhex(found["bytecode"][2:])
     return Artefact(str(found["contractName"]), code, tuple(found["abi"]))
+
+
+@lru_cache(maxsize=64)
+def load_forge(path: Path) -> Artefact:
+    """Read a foundry artefact, by its path below `node_modules`."""
+    found = json.loads(read_package_file(path))
+    return Artefact(path.stem, bytes.fromhex(found["bytecode"]["object"][2:]), tuple(found["abi"]))
 
 
 def multicall3_creation() -> bytes:

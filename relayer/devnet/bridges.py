@@ -8,40 +8,55 @@ from relayer.devnet.arbitrum import ArbitrumLocal
 from relayer.devnet.ground import LocalBridge
 from relayer.devnet.linea import LineaLocal
 from relayer.devnet.op_interop import OpInteropLocal
+from relayer.devnet.op_stack import GamesLocal, OutputsLocal
 from relayer.devnet.scroll import ScrollLocal
 from relayer.devnet.supersim import supersim_obstacle
 from relayer.devnet.world import HyperlaneLocal
 from relayer.errors import ConfigInvalid
 
-BRIDGES: Mapping[str, Callable[[], LocalBridge]] = {
-    "hyperlane": HyperlaneLocal,
-    "arbitrum": ArbitrumLocal,
-    "scroll": ScrollLocal,
-    "linea": LineaLocal,
-    "op_interop": OpInteropLocal,
+BRIDGES: Mapping[str, Sequence[Callable[[], LocalBridge]]] = {
+    "hyperlane": (HyperlaneLocal,),
+    "arbitrum": (ArbitrumLocal,),
+    "scroll": (ScrollLocal,),
+    "linea": (LineaLocal,),
+    "op_stack": (OutputsLocal, GamesLocal),
+    "op_interop": (OpInteropLocal,),
 }
-OBSTACLES: Mapping[str, Callable[[], str | None]] = {"op_interop": supersim_obstacle}
-"""Why a bridge cannot run on this machine, None when it can."""
+"""A protocol may have several: one for each generation of its contracts, say."""
+Obstacles = Mapping[str, Callable[[], str | None]]
+OBSTACLES: Obstacles = {
+    OpInteropLocal.name: supersim_obstacle,
+    GamesLocal.name: supersim_obstacle,
+}
+"""Why a bridge cannot run on this machine, None when it can; by the bridge's own name."""
 
 
-def left_out(protocols: Sequence[str]) -> dict[str, str]:
-    """Bridges that `all` does not include on this machine, with the reason."""
-    if "all" not in protocols:
-        return {}
-    found = {name: why() for name, why in OBSTACLES.items()}
-    return {name: reason for name, reason in found.items() if reason is not None}
+def left_out(protocols: Sequence[str], obstacles: Obstacles = OBSTACLES) -> dict[str, str]:
+    """Bridges that `make_bridges` does without on this machine, with the reason."""
+    found: dict[str, str] = {}
+    for protocol in _chosen(protocols):
+        names = [make().name for make in BRIDGES[protocol]]
+        reasons = {name: obstacles[name]() for name in names if name in obstacles}
+        hindered = {name: why for name, why in reasons.items() if why is not None}
+        if "all" in protocols or len(hindered) < len(names):
+            found |= hindered
+    return found
 
 
-def make_bridges(protocols: Sequence[str]) -> list[LocalBridge]:
-    """One local deployment of each named protocol; `all` means every one that can run here.
+def make_bridges(protocols: Sequence[str], obstacles: Obstacles = OBSTACLES) -> list[LocalBridge]:
+    """The local deployments of each named protocol; `all` means every one that can run here.
 
-    ConfigInvalid names the known ones.
+    ConfigInvalid names the known ones. A protocol that was named and of which nothing can run here
+    is made all the same: its start says why it cannot.
     """
     unknown = [name for name in protocols if name not in (*BRIDGES, "all")]
     if unknown or not protocols:
         known = ", ".join(BRIDGES)
         raise ConfigInvalid(f"DEMO_PROTOCOLS: {unknown or 'nothing'} is not one of {known}, all")
-    if "all" in protocols:
-        missing = left_out(protocols)
-        return [make() for name, make in BRIDGES.items() if name not in missing]
-    return [BRIDGES[name]() for name in dict.fromkeys(protocols)]
+    missing = left_out(protocols, obstacles)
+    made = [make() for protocol in _chosen(protocols) for make in BRIDGES[protocol]]
+    return [bridge for bridge in made if bridge.name not in missing]
+
+
+def _chosen(protocols: Sequence[str]) -> list[str]:
+    return list(BRIDGES if "all" in protocols else dict.fromkeys(protocols))

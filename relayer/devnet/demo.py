@@ -198,7 +198,7 @@ async def _report(ground: Ground, run: Run, console: Console) -> dict[str, Any]:
         for route, members in sorted(_by_route(group).items()):
             share = sum(shares[end] for end in route)
             rows.append(_row(name, route, [deliveries[one.id] for one in members], share))
-    outcomes = {topic for bridge in ground.bridges.values() for topic in bridge.outcomes}
+    outcomes = {one for bridge in ground.bridges.values() for one in bridge.outcomes}
     wasted = await wasted_calls([node.rpc for node in ground.nodes.values()], outcomes)
     report = _figures(run, found, wasted)
     _print_table(rows, console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from relayer.devnet.accounts import Account
 from relayer.devnet.rpc import NodeRpc
@@ -21,6 +22,8 @@ STALLED_POLLS = 25
 """The same while blocks come by themselves, at most every second or so."""
 RESCUE_FEE = 100 * 10**9
 RESCUE_TIP = 10 * 10**9
+RICH = hex(10**24)
+"""What unlocked accounts have."""
 
 
 class Deployer:
@@ -117,6 +120,43 @@ class Deployer:
     def _add(self, fields: dict[str, str]) -> None:
         self._queue.append({"from": self.account.address, "nonce": hex(self._nonce), **fields})
         self._nonce += 1
+
+
+async def install_code(rpc: NodeRpc, address: Address, creation: bytes) -> None:
+    """Put what a creation would leave behind at an address of our choice; no storage is written."""
+    runtime = await rpc.call("eth_call", {"data": "0x" + creation.hex()}, "latest")
+    await rpc.call("anvil_setCode", address, runtime)
+
+
+async def unlock_account(rpc: NodeRpc, account: Address) -> None:
+    """Let the node send for an account without a key, and give it money."""
+    await rpc.call("anvil_impersonateAccount", account)
+    await rpc.call("anvil_setBalance", account, RICH)
+
+
+async def send_as(
+    rpc: NodeRpc, account: Address, to: Address, call_data: bytes, *, value: int = 0
+) -> dict[str, Any]:
+    """Send from an unlocked account and give the receipt; CallReverted when it failed.
+
+    The caller limits the time.
+    """
+    fields = {"data": "0x" + call_data.hex(), "value": hex(value), "gas": hex(CREATION_GAS)}
+    tx_hash = await rpc.call("eth_sendTransaction", {"from": account, "to": to, **fields})
+    (receipt,) = await receipts_of(rpc, [tx_hash])
+    if receipt["status"] != "0x1":
+        raise CallReverted(f"{to} refused what {account} sent it in {tx_hash}")
+    return receipt
+
+
+async def receipts_of(rpc: NodeRpc, hashes: Sequence[str]) -> list[dict[str, Any]]:
+    """Receipts in order, when all are mined; the caller limits the time."""
+    requests = [("eth_getTransactionReceipt", [tx_hash]) for tx_hash in hashes]
+    while True:
+        receipts = await rpc.batch(requests)
+        if all(receipts):
+            return receipts
+        await asyncio.sleep(POLL_S)
 
 
 def created_address(sender: str, nonce: int) -> Address:

@@ -49,6 +49,10 @@ class Delivery:
     body_arrived: bool
 
 
+Outcome = tuple[str, str]
+"""topic0 of a log and who emits it."""
+
+
 class LocalBridge(Protocol):
     """A protocol's contracts and off-chain part on local chains."""
 
@@ -63,8 +67,8 @@ class LocalBridge(Protocol):
         ...
 
     @property
-    def outcomes(self) -> Collection[str]:
-        """topic0 of the logs that say that one call of a relayer did its work."""
+    def outcomes(self) -> Collection[Outcome]:
+        """The logs that say that one call of a relayer did its work; there after `deploy`."""
         ...
 
     @property

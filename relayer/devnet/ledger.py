@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from relayer.devnet.accounts import RELAYERS
-from relayer.devnet.ground import Delivery, Sent
+from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.multicall import MULTICALL3
 from relayer.devnet.rpc import NodeRpc
 from relayer.message import MessageId
@@ -67,8 +67,8 @@ async def read_deliveries(
     return found
 
 
-async def wasted_calls(nodes: Iterable[NodeRpc], outcomes: Collection[str]) -> int:
-    """Calls that the relayer's accounts paid for without any log whose topic0 is in `outcomes`."""
+async def wasted_calls(nodes: Iterable[NodeRpc], outcomes: Collection[Outcome]) -> int:
+    """Calls that the relayer's accounts paid for without any log that is among `outcomes`."""
     wasted = 0
     for rpc in nodes:
         head = int(await rpc.call("eth_blockNumber"), 16)
@@ -79,7 +79,9 @@ async def wasted_calls(nodes: Iterable[NodeRpc], outcomes: Collection[str]) -> i
         ours = [tx for block in blocks for tx in block["transactions"] if tx["from"] in payers]
         receipts = await rpc.batch([("eth_getTransactionReceipt", [tx["hash"]]) for tx in ours])
         for tx, receipt in zip(ours, receipts, strict=True):
-            delivered = sum(log["topics"][0] in outcomes for log in receipt["logs"])
+            delivered = sum(
+                (log["topics"][0], log["address"]) in outcomes for log in receipt["logs"]
+            )
             wasted += _calls_in(tx) - delivered
     return wasted
 

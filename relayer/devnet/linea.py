@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from relayer.devnet.accounts import RELAYERS, SENDERS, Account
 from relayer.devnet.anvil import Anvil
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
-from relayer.devnet.ground import Delivery, Sent
+from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
 from relayer.devnet.linea_contracts import (
     MAILBOX,
@@ -66,7 +66,6 @@ class LineaLocal:
 
     name = "linea"
     demo_messages = 200
-    outcomes = frozenset({MESSAGE_CLAIMED})
     chains: Mapping[str, int] = {L1: 31900, L2: 31903}
 
     def __init__(self, plan: LineaPlan | None = None) -> None:
@@ -79,6 +78,10 @@ class LineaLocal:
         """Who confirms messages; there after `deploy`."""
         assert self._operator is not None
         return self._operator
+
+    @property
+    def outcomes(self) -> Collection[Outcome]:
+        return {(MESSAGE_CLAIMED, str(site.service)) for site in self.sites.values()}
 
     async def deploy(self, nodes: Mapping[str, Anvil], directory: Path) -> None:
         l1, l2 = nodes[L1].rpc, nodes[L2].rpc

@@ -9,17 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eth_abi.abi import decode
-
 from relayer.devnet.accounts import DEPLOYER, SENDERS, Account
 from relayer.devnet.anvil import Anvil
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
-from relayer.devnet.ground import Delivery, Sent
+from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
 from relayer.devnet.rpc import NodeRpc
-from relayer.devnet.solidity import compile_contracts
 from relayer.devnet.supersim import CHAINS, SupersimOptions, bring_supersim
+from relayer.devnet.targets import compile_targets, received_bodies
 from relayer.errors import CallReverted
 from relayer.keccak import keccak256
 from relayer.message import Address, MessageId
@@ -29,7 +27,6 @@ A, B = list(CHAINS)[1:]
 MESSENGER = Address("0x4200000000000000000000000000000000000023")
 SENT_MESSAGE = "0x" + keccak256(b"SentMessage(uint256,address,uint256,address,bytes)").hex()
 RELAYED = "0x" + keccak256(b"RelayedMessage(uint256,uint256,bytes32,bytes32)").hex()
-RECEIVED = "0x" + keccak256(b"Received(bytes)").hex()
 SEND = "sendMessage(uint256,address,bytes)"
 SEND_GAS = 250_000
 SEND_TIMEOUT_S = 120.0
@@ -37,39 +34,6 @@ LOG_TRIES = 50
 POLL_S = 0.1
 NOWHERE = Address("0x00000000000000000000000000000000000c0de0")
 """A target that no chain has code at."""
-TARGETS = """
-// SPDX-License-Identifier: MIT
-pragma solidity =0.8.24;
-
-contract Target {
-    event Received(bytes body);
-
-    fallback() external payable virtual { emit Received(msg.data); }
-}
-
-/// Reverts until somebody calls it without data.
-contract Switched is Target {
-    bool private on;
-
-    fallback() external payable override {
-        if (msg.data.length == 0) { on = true; return; }
-        require(on, "not yet");
-        emit Received(msg.data);
-    }
-}
-
-/// Reverts, as long as it is off, with what the messenger says of messages it has relayed.
-contract Lying is Target {
-    error MessageAlreadyRelayed();
-    bool private on;
-
-    fallback() external payable override {
-        if (msg.data.length == 0) { on = true; return; }
-        if (!on) revert MessageAlreadyRelayed();
-        emit Received(msg.data);
-    }
-}
-"""
 TARGET_NAMES = ("Target", "Switched", "Lying")
 
 
@@ -80,7 +44,7 @@ class Parcel:
     origin: str
     body: bytes
     target: str = "Target"
-    """Name of a contract in `TARGETS`, or an address."""
+    """Name of a contract in `devnet.targets`, or an address."""
 
     @property
     def destination(self) -> str:
@@ -104,7 +68,6 @@ class OpInteropLocal:
 
     name = "op_interop"
     demo_messages = 300
-    outcomes = frozenset({RELAYED})
     chains: Mapping[str, int] = {name: CHAINS[name] for name in (A, B)}
 
     def __init__(self, plan: InteropPlan | None = None) -> None:
@@ -113,6 +76,10 @@ class OpInteropLocal:
         """By contract name, the same on both chains; there after `deploy`."""
         self._nodes: Mapping[str, Anvil] = {}
 
+    @property
+    def outcomes(self) -> Collection[Outcome]:
+        return {(RELAYED, str(MESSENGER))}
+
     async def bring_nodes(
         self, stack: AsyncExitStack, missing: Collection[str], directory: Path
     ) -> Mapping[str, Anvil]:
@@ -120,8 +87,7 @@ class OpInteropLocal:
 
     async def deploy(self, nodes: Mapping[str, Anvil], directory: Path) -> None:
         self._nodes = nodes
-        unit = "targets/Targets.sol"
-        code = await compile_contracts({unit: TARGETS}, [(unit, name) for name in TARGET_NAMES])
+        code = await compile_targets(TARGET_NAMES)
         creations = {name: code[name].creation() for name in TARGET_NAMES}
         places = await asyncio.gather(*(_deploy(self._rpc(chain), creations) for chain in (A, B)))
         if places[0] != places[1]:
@@ -181,7 +147,7 @@ class OpInteropLocal:
                 due,
                 await self._relayed(name),
                 provable_at={one.id: times[one.block] for one in due},
-                bodies=await self._bodies(name),
+                bodies=await received_bodies(self._rpc(name), self.targets.values()),
             )
         return found
 
@@ -250,14 +216,6 @@ class OpInteropLocal:
         for log in await logs_of(self._rpc(name), RELAYED, str(MESSENGER)):
             found.setdefault(MessageId(log["topics"][3]), []).append(log)
         return found
-
-    async def _bodies(self, name: str) -> set[bytes]:
-        """What the targets of one chain say they received."""
-        bodies: set[bytes] = set()
-        for target in self.targets.values():
-            for log in await logs_of(self._rpc(name), RECEIVED, str(target)):
-                bodies.add(decode(["bytes"], bytes.fromhex(log["data"][2:]))[0])
-        return bodies
 
 
 async def _deploy(rpc: NodeRpc, creations: Mapping[str, bytes]) -> dict[str, Address]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,17 @@ from relayer.devnet.accounts import SENDERS, Account
 from relayer.devnet.anvil import Anvil
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
-from relayer.devnet.ground import Delivery, Sent
+from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
 from relayer.devnet.rpc import NodeRpc
 from relayer.devnet.scroll_contracts import (
     MESSAGE_QUEUE,
-    RECEIVED,
     ScrollL1,
     ScrollL2,
     deploy_scroll,
 )
 from relayer.devnet.scroll_operator import Operator
+from relayer.devnet.targets import received_bodies
 from relayer.errors import CallReverted
 from relayer.keccak import keccak256
 from relayer.message import Address, MessageId
@@ -43,7 +43,7 @@ class Parcel:
 
     body: bytes
     target: str = "Target"
-    """Name of the contract in `scroll_contracts.TARGETS`."""
+    """Name of the contract in `devnet.targets`."""
     value: int = 0
 
 
@@ -52,7 +52,6 @@ class ScrollLocal:
 
     name = "scroll"
     demo_messages = 100
-    outcomes = frozenset({RELAYED})
     chains: Mapping[str, int] = {L1: 31900, L2: 31902}
 
     def __init__(self) -> None:
@@ -77,6 +76,10 @@ class ScrollLocal:
         """Who finalizes batches; there after `deploy`."""
         assert self._operator is not None
         return self._operator
+
+    @property
+    def outcomes(self) -> Collection[Outcome]:
+        return {(RELAYED, str(self.l1.messenger))}
 
     async def deploy(self, nodes: Mapping[str, Anvil], directory: Path) -> None:
         self._nodes = nodes
@@ -136,7 +139,7 @@ class ScrollLocal:
             sent,
             await self._relayed(),
             provable_at=await self._finalized(),
-            bodies=await self._bodies(),
+            bodies=await received_bodies(self._rpc(L1), self.l1.targets.values()),
         )
 
     async def switch_on(self, target: str) -> None:
@@ -175,14 +178,6 @@ class ScrollLocal:
             if first is not None:
                 found[message_id] = times[first.block]
         return found
-
-    async def _bodies(self) -> set[bytes]:
-        """What the targets say they received."""
-        bodies: set[bytes] = set()
-        for target in self.l1.targets.values():
-            for log in await logs_of(self._rpc(L1), RECEIVED, str(target)):
-                bodies.add(decode(["bytes"], bytes.fromhex(log["data"][2:]))[0])
-        return bodies
 
 
 def _leaf_of(log: Mapping[str, Any]) -> tuple[int, MessageId]:

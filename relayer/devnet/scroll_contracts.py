@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from relayer.devnet.accounts import DEPLOYER
 from relayer.devnet.artefacts import Artefact, encode_call
-from relayer.devnet.deployer import Deployer, created_address
+from relayer.devnet.deployer import Deployer, created_address, install_code
 from relayer.devnet.multicall import eth_call
 from relayer.devnet.rpc import NodeRpc
 from relayer.devnet.solidity import compile_contracts
+from relayer.devnet.targets import compile_targets
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import Address
@@ -29,59 +30,7 @@ POT_WEI = 100 * 10**18
 GENESIS_STATE = b"\x5c" * 32
 BLOB_HASH = b"\x01" + b"\x5c" * 31
 """Versioned hash of the blob of every local batch."""
-
-TARGETS = """
-// SPDX-License-Identifier: MIT
-pragma solidity =0.8.24;
-
-interface IMessenger { function xDomainMessageSender() external view returns (address); }
-
-contract Target {
-    event Received(bytes body);
-
-    fallback() external payable virtual { emit Received(msg.data); }
-}
-
-/// Reverts until somebody calls it without data.
-contract Switched is Target {
-    bool private on;
-
-    fallback() external payable override {
-        if (msg.data.length == 0) { on = true; return; }
-        require(on, "not yet");
-        emit Received(msg.data);
-    }
-}
-
-/// Takes messages in simulations and refuses them on chain.
-contract TwoFaced is Target {
-    fallback() external payable override {
-        require(tx.gasprice == 0, "not on chain");
-        emit Received(msg.data);
-    }
-}
-
-/// Writes twenty new slots, about 450,000 gas.
-contract Hungry is Target {
-    uint256 private count;
-    mapping(uint256 => uint256) private slots;
-
-    fallback() external payable override {
-        for (uint256 i = 0; i < 20; ++i) { slots[++count] = 1; }
-        emit Received(msg.data);
-    }
-}
-
-/// Takes messages of one sender, as token gateways do; the sender is the body's last 20 bytes.
-contract Guarded is Target {
-    fallback() external payable override {
-        address sender = IMessenger(msg.sender).xDomainMessageSender();
-        require(sender == address(bytes20(msg.data[msg.data.length - 20:])), "wrong sender");
-        emit Received(msg.data);
-    }
-}
-"""
-RECEIVED = "0x" + keccak256(b"Received(bytes)").hex()
+TARGET_NAMES = ("Target", "Switched", "TwoFaced", "Hungry", "Guarded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +41,7 @@ class ScrollL1:
     scroll_chain: Address
     genesis_hash: bytes
     targets: Mapping[str, Address]
-    """By the name of the contract in `TARGETS`."""
+    """By the name of the contract in `devnet.targets`."""
     start_block: int
 
 
@@ -121,7 +70,7 @@ async def deploy_scroll(l1: NodeRpc, l2: NodeRpc, l2_chain_id: int) -> tuple[Scr
     )
     l1_messenger = on_l1.create(code["ERC1967Proxy"].creation(implementation, initialize))
     on_l1.call(l1_messenger, b"", value=POT_WEI)
-    targets = {name: on_l1.create(code[name].creation()) for name in _target_names()}
+    targets = {name: on_l1.create(code[name].creation()) for name in TARGET_NAMES}
     await on_l1.flush()
     await _deploy_l2(on_l2, code, l1_messenger, l2_messenger)
     genesis = keccak256(_GENESIS_HEADER)
@@ -139,22 +88,17 @@ _PACKAGE = "@scroll-tech/contracts"
 
 
 async def _compile() -> dict[str, Artefact]:
-    unit = "targets/Targets.sol"
-    return await compile_contracts(
-        {unit: TARGETS},
+    contracts = await compile_contracts(
+        {},
         [
             (f"{_PACKAGE}/L1/L1ScrollMessenger.sol", "L1ScrollMessenger"),
             (f"{_PACKAGE}/L2/L2ScrollMessenger.sol", "L2ScrollMessenger"),
             (f"{_PACKAGE}/L2/predeploys/L2MessageQueue.sol", "L2MessageQueue"),
             (f"{_PACKAGE}/mocks/ScrollChainMockBlob.sol", "ScrollChainMockBlob"),
             ("@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol", "ERC1967Proxy"),
-            *((unit, name) for name in _target_names()),
         ],
     )
-
-
-def _target_names() -> tuple[str, ...]:
-    return ("Target", "Switched", "TwoFaced", "Hungry", "Guarded")
+    return contracts | await compile_targets(TARGET_NAMES)
 
 
 def _create_scroll_chain(
@@ -177,9 +121,7 @@ async def _deploy_l2(
 ) -> None:
     """The messenger, and the queue where the rollup predeploys it."""
     rpc, owner = deployer.rpc, deployer.account.address
-    creation = "0x" + code["L2MessageQueue"].creation(owner).hex()
-    runtime = await rpc.call("eth_call", {"data": creation}, "latest")
-    await rpc.call("anvil_setCode", MESSAGE_QUEUE, runtime)
+    await install_code(rpc, MESSAGE_QUEUE, code["L2MessageQueue"].creation(owner))
     word = "0x" + owner[2:].rjust(64, "0")
     await rpc.call("anvil_setStorageAt", MESSAGE_QUEUE, hex(OWNER_SLOT), word)
     implementation = deployer.create(

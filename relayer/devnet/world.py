@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from relayer.devnet.accounts import VALIDATORS
 from relayer.devnet.anvil import Anvil
-from relayer.devnet.ground import Delivery, Ground, GroundPlan, LocalBridge, Sent
+from relayer.devnet.ground import Delivery, Ground, GroundPlan, LocalBridge, Outcome, Sent
 from relayer.devnet.hyperlane import HyperlanePlan, IsmKind, deploy_hyperlane
 from relayer.devnet.hyperlane_ledger import PROCESS_ID, read_hyperlane
 from relayer.devnet.traffic import Site, Traffic
@@ -53,7 +53,6 @@ class HyperlaneLocal:
 
     name = "hyperlane"
     demo_messages = 600
-    outcomes = frozenset({PROCESS_ID})
 
     def __init__(self, plan: WorldPlan | None = None) -> None:
         self.plan = plan or WorldPlan()
@@ -69,6 +68,10 @@ class HyperlaneLocal:
     def traffic(self) -> Traffic:
         """A new source of messages between the chains."""
         return Traffic(self.sites.values())
+
+    @property
+    def outcomes(self) -> Collection[Outcome]:
+        return {(PROCESS_ID, str(site.hyperlane.mailbox)) for site in self.sites.values()}
 
     async def deploy(self, nodes: Mapping[str, Anvil], directory: Path) -> None:
         self._files = directory / "validators"

@@ -3,88 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 from aiohttp import web
 
 from relayer.devnet.accounts import ANNOUNCER
 from relayer.devnet.anvil import free_port
 from relayer.devnet.artefacts import encode_call
-from relayer.devnet.ground import Ground, GroundPlan, Sent
-from relayer.devnet.ledger import wasted_calls
+from relayer.devnet.ground import GroundPlan, Sent
 from relayer.devnet.multicall import eth_call
 from relayer.devnet.scroll import L1, L2, Parcel, ScrollLocal
 from relayer.devnet.scroll_contracts import MESSAGE_QUEUE
-from relayer.devnet.service import RelayerProcess
 from tests.fault.conftest import until
+from tests.fault.scene import Scene
 
 pytestmark = [pytest.mark.chain, pytest.mark.redis, pytest.mark.timeout(240)]
 
 
-class Scene:
-    """Both chains with Scroll's contracts, and a relayer that is not started yet."""
+class ScrollScene(Scene[ScrollLocal]):
+    """Scroll's two chains."""
 
     def __init__(self, directory: Path, **chain_settings: Any) -> None:
-        port = free_port()
-        self.bridge = ScrollLocal()
-        plan = GroundPlan(
-            more_settings={"http": {"host": "127.0.0.1", "port": port}},
-            more_chain_settings=chain_settings,
-        )
-        self.ground = Ground(directory / "ground", [self.bridge], plan)
-        self.relayer = RelayerProcess(self.ground.config_path, port, directory / "relayer.log")
-
-    async def view(self, one: Sent) -> dict[str, Any]:
-        """What the API says of a message."""
-        found: dict[str, Any] = await self.relayer.get(f"/v1/messages/{one.id}")
-        return found
+        plan = GroundPlan(more_chain_settings=chain_settings)
+        super().__init__(directory, ScrollLocal(), plan)
 
     async def has_reason(self, one: Sent, reason: str) -> bool:
-        return (await self.view(one)).get("reason") == reason
+        return await self.has(one, reason=reason)
 
     async def explains(self, one: Sent, words: str) -> bool:
         return words in (await self.view(one)).get("explanation", "")
-
-    async def delivered(self, sent: Sequence[Sent], *, within_s: float = 90.0) -> None:
-        """Wait until all are delivered on chain."""
-
-        async def done() -> bool:
-            return not await self.bridge.undelivered(sent)
-
-        await until(done, within_s=within_s)
-
-    async def assert_exactly_once(self, sent: Sequence[Sent]) -> None:
-        """Every message has one delivery and arrived, and no call of ours was wasted."""
-        ledger = await self.bridge.deliveries(sent)
-        assert {one.id: ledger[one.id].count for one in sent} == {one.id: 1 for one in sent}
-        assert all(ledger[one.id].body_arrived for one in sent)
-        assert await self.wasted() == 0
-
-    async def wasted(self) -> int:
-        return await wasted_calls([self.ground.nodes[L1].rpc], self.bridge.outcomes)
-
-    async def has_status(self, one: Sent, status: str) -> bool:
-        return (await self.view(one)).get("status") == status
-
-    async def prove(self, one: Sent) -> dict[str, Any]:
-        """What `relayer prove` prints of a message."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "relayer", "--config", str(self.ground.config_path)),
-            *("--json", "prove", one.id),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        answer, _ = await process.communicate()
-        assert process.returncode == 0
-        printed: dict[str, Any] = json.loads(answer)
-        return printed
 
     def look_through(self, chain: str, port: int) -> None:
         """Let the relayer see a chain through what listens on a port."""
@@ -92,27 +44,10 @@ class Scene:
         config["chains"][chain]["endpoints"] = [{"url": f"http://127.0.0.1:{port}"}]
         self.ground.config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
 
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """The relayer's log lines of one kind."""
-        lines = self.relayer.log.read_text(encoding="utf-8").splitlines()
-        found = [json.loads(line) for line in lines if line.startswith("{")]
-        return [line for line in found if line.get("event") == name]
-
-
-@asynccontextmanager
-async def playing(scene: Scene) -> AsyncIterator[Scene]:
-    """The chains run, the relayer is started, and both are ended."""
-    async with scene.ground:
-        await scene.relayer.start()
-        try:
-            yield scene
-        finally:
-            await scene.relayer.stop()
-
 
 async def test_killed_in_the_middle_it_delivers_each_message_once(tmp_path: Path) -> None:
     """Sixty messages in several batches, kill -9 half-way: one delivery each, no call wasted."""
-    async with playing(Scene(tmp_path)) as scene:
+    async with ScrollScene(tmp_path).playing() as scene:
         sent = list(await scene.bridge.spread(40))
 
         async def some() -> bool:
@@ -128,8 +63,8 @@ async def test_killed_in_the_middle_it_delivers_each_message_once(tmp_path: Path
 
 async def test_bundles_of_several_batches_and_repeated_roots(tmp_path: Path) -> None:
     """A bundle's root stands under its last batch; a batch that repeats a root changes nothing."""
-    scene = Scene(tmp_path)
-    async with playing(scene):
+    scene = ScrollScene(tmp_path)
+    async with scene.playing():
         await scene.ground.pause_operators()
         first = await scene.bridge.spread(5)
         assert (await scene.bridge.operator.finalize(batches=3)).batch == 3
@@ -144,7 +79,7 @@ async def test_bundles_of_several_batches_and_repeated_roots(tmp_path: Path) -> 
 
 async def test_a_failing_target_costs_nothing_until_it_recovers(tmp_path: Path) -> None:
     """It waits as `target_failed` while others go; once the target takes it, it is delivered."""
-    async with playing(Scene(tmp_path)) as scene:
+    async with ScrollScene(tmp_path).playing() as scene:
         (bad,) = await scene.bridge.send([Parcel(b"later", "Switched")])
         good = await scene.bridge.spread(6)
         await scene.delivered(good)
@@ -157,7 +92,7 @@ async def test_a_failing_target_costs_nothing_until_it_recovers(tmp_path: Path) 
 
 async def test_a_target_that_fails_only_on_chain_is_no_delivery(tmp_path: Path) -> None:
     """The transaction succeeds with FailedRelayedMessage: undelivered, backed off, then dead."""
-    async with playing(Scene(tmp_path, lane={"max_attempts": 2})) as scene:
+    async with ScrollScene(tmp_path, lane={"max_attempts": 2}).playing() as scene:
         (bad,) = await scene.bridge.send([Parcel(b"lie", "TwoFaced")])
 
         async def is_dead() -> bool:
@@ -175,7 +110,7 @@ async def test_a_target_that_fails_only_on_chain_is_no_delivery(tmp_path: Path) 
 
 async def test_a_hungry_target_gets_its_gas(tmp_path: Path) -> None:
     """Estimates do not see how much a target needs; the calls that are sent know."""
-    async with playing(Scene(tmp_path)) as scene:
+    async with ScrollScene(tmp_path).playing() as scene:
         sent = await scene.bridge.send([Parcel(b"hungry %d" % n, "Hungry") for n in range(6)])
         await scene.delivered(sent)
         await scene.assert_exactly_once(sent)
@@ -223,7 +158,7 @@ class HidingNode:
 
 async def test_a_leaf_that_an_endpoint_hid_is_noticed_and_healed(tmp_path: Path) -> None:
     """The finalized root tells that a leaf is missing; nothing is sent; the auditor heals it."""
-    scene = Scene(tmp_path)
+    scene = ScrollScene(tmp_path)
     async with scene.ground:
         await scene.ground.pause_operators()
         node = HidingNode(scene.ground.nodes[L2].url)
@@ -283,7 +218,7 @@ async def test_a_root_hidden_once_is_asked_for_and_its_messages_arrive(tmp_path:
 
 async def test_a_claim_by_hand_while_ours_is_in_flight_is_a_success(tmp_path: Path) -> None:
     """`relayer prove` gives anybody the call; whoever is first, the message is delivered."""
-    async with playing(Scene(tmp_path)) as scene:
+    async with ScrollScene(tmp_path).playing() as scene:
         await scene.ground.pause_operators()
         layer_1 = scene.ground.nodes[L1]
         (sent,) = await scene.bridge.spread(1)
@@ -294,8 +229,8 @@ async def test_a_claim_by_hand_while_ours_is_in_flight_is_a_success(tmp_path: Pa
             await layer_1.mine()
             await asyncio.sleep(0.1)
         await layer_1.mine()
-        await until(lambda: scene.has_status(sent, "submitted"))
-        step = await scene.prove(sent)
+        await until(lambda: scene.has(sent, status="submitted"))
+        step = await scene.command("prove", sent.id)
         claim = {
             "from": ANNOUNCER.address,
             "to": step["to"],
@@ -309,7 +244,7 @@ async def test_a_claim_by_hand_while_ours_is_in_flight_is_a_success(tmp_path: Pa
         receipt = await layer_1.rpc.call("eth_getTransactionReceipt", tx_hash)
         assert receipt["status"] == "0x1"
         await layer_1.rpc.call("evm_setIntervalMining", 1)
-        await until(lambda: scene.has_status(sent, "delivered"))
+        await until(lambda: scene.has(sent, status="delivered"))
         view = await scene.view(sent)
         assert (view["reason"], view["tx"]) == ("delivered_by_other", tx_hash)
         ledger = await scene.bridge.deliveries([sent])

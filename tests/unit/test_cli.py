@@ -503,3 +503,11 @@ def test_the_shipped_rollups_configuration_has_all_their_routes() -> None:
         "linea:59144>1",
         "linea:1>59144",
     }
+
+
+def test_the_shipped_op_configuration_has_the_withdrawals_of_its_chains() -> None:
+    """Each chain's withdrawals to layer 1."""
+    listed = json.loads(shipped("mainnet-op.yaml", "routes").stdout)["routes"]
+    assert len(listed) == 8
+    assert {row["destination"] for row in listed} == {"ethereum"}
+    assert "base-withdrawals:8453>1" in {row["route"] for row in listed}
