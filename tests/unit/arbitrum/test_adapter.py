@@ -14,6 +14,7 @@ from relayer.errors import EndpointDown
 from relayer.message import Gate, MessageId, Reason, Record, Route
 from relayer.protocols.arbitrum.contracts import execute_call
 from relayer.trees import append_only
+from tests.fakes import Reverts
 from tests.unit.arbitrum.world import (
     ACCEPTED,
     BRIDGE,
@@ -22,6 +23,7 @@ from tests.unit.arbitrum.world import (
     PARENT,
     PROVABLE,
     RECIPIENT,
+    ROOTS,
     TREE,
     World,
     word,
@@ -215,6 +217,19 @@ async def test_a_root_that_the_outbox_lacks_at_its_latest_block_waits() -> None:
     wait = await wait_of(world, record)
     assert (wait.reason, wait.gate) == (Reason.AWAITING_ROOT, None)
     assert wait.recheck_s <= 30
+
+
+async def test_a_view_that_reverts_does_not_vouch_for_a_root() -> None:
+    """Whatever it reverts with."""
+    world = World()
+    record = world.send()
+    world.accept_size(1)
+
+    def revert(_: bytes) -> bytes:
+        raise Reverts(word(1))
+
+    world.parent.answer(OUTBOX, ROOTS, revert)
+    assert (await wait_of(world, record)).reason is Reason.AWAITING_ROOT
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x01", word(2), word(1) + b"\x00", b"\xff" * 32])
