@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,36 +21,34 @@ from relayer.chains import ChainClient
 from relayer.chains.signers import openers_of
 from relayer.checkup import check_chain, check_code, check_protocols, check_store
 from relayer.desk import Desk, Sources
-from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
+from relayer.errors import ConfigInvalid, UnknownRecord
 from relayer.generations import Generations
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp, TxHash
 from relayer.ops.api import ApiMetrics, DappApi, Limits
 from relayer.ops.api.tail import POLL_S
-from relayer.ops.http import Health, Readiness, serve
+from relayer.ops.http import serve
 from relayer.ops.logs import Logging
 from relayer.ops.metrics import Metrics
 from relayer.ops.operator.beside import Beside
 from relayer.ops.operator.door import Door
 from relayer.ops.operator.pages import build_app
-from relayer.ops.pulse import ask_store
 from relayer.ops.traces import Traces
 from relayer.ops.views import Finding
 from relayer.ops.web import WebServer
 from relayer.parts import Parts
 from relayer.pipeline.follower import destinations
 from relayer.pipeline.forest import Forest
-from relayer.pipeline.lane import ChainBells, Engine, run_follower, run_lane
+from relayer.pipeline.lane import ChainBells, Engine
 from relayer.pipeline.loop import Bell, run_agent
-from relayer.pipeline.notifier import refresh_webhooks, run_notifiers
 from relayer.pipeline.pauses import PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.roster import Roster
-from relayer.pipeline.tenure import Tenure
 from relayer.rereading import ask_again, block_of, chain_named, see_through
+from relayer.running import readiness, work
 from relayer.self_relay import SelfRelay
 from relayer.serving import LiveNetwork, Served
 from relayer.settings import Settings, parse_section
-from relayer.store import Lease, Role, Store
+from relayer.store import Store
 
 DRAIN_S = 30.0
 GAUGES_EVERY_S = 2.0
@@ -198,7 +196,7 @@ async def run(
     api_metrics = ApiMetrics(metrics.registry)
     async with _opened_store(settings) as store:
         opened = partial(_opened_generation, store, metrics=metrics, api_metrics=api_metrics)
-        generations = Generations(opened, partial(_work, owner), stop=_stopped)
+        generations = Generations(opened, partial(work, owner), stop=_stopped)
         desk = Desk(generations, sources, now)
         loop.add_signal_handler(signal.SIGHUP, desk.reload_soon)
         await generations.start(settings)
@@ -274,7 +272,7 @@ async def _serve_all(
                 parts.settings.http,
                 api,
                 parts.metrics,
-                partial(_readiness, generations),
+                lambda: readiness(generations.present),
                 version=__version__,
                 on_listening=lambda _port: listening.set(),
             )
@@ -299,45 +297,6 @@ async def _serve_operators(
     port = await server.start()
     servers.push_async_callback(server.aclose)
     structlog.get_logger("relayer").info("operator_listening", host=at.host, port=port)
-
-
-async def _work(owner: str, parts: Parts) -> None:
-    """One generation: every chain's agents, until cancelled."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(parts.engine.pauses.watch())
-        await parts.engine.pauses.known.wait()  # nothing is sent before we know what may be
-        group.create_task(_refresh_gauges(parts))
-        for chain in parts.chains.values():
-            bells = parts.bells[chain.chain_id]
-            group.create_task(_watch_heads(chain, bells))
-            poll_s = chain.settings.poll_s
-            follow = partial(run_follower, parts.engine, chain, bells, poll_s=poll_s)
-            group.create_task(_tenure(parts, chain, Role.FOLLOWER, owner, follow).run())
-            if parts.settings.webhooks:
-                tell = _notifiers(parts)
-                parts.metrics.lease(chain.name, Role.WEBHOOKS.value, False)
-                group.create_task(_tenure(parts, chain, Role.WEBHOOKS, owner, tell).run())
-            roster = parts.rosters.get(chain.name)
-            if roster is not None:
-                lane = partial(run_lane, parts.engine, chain, roster, bells, poll_s=poll_s)
-                group.create_task(_tenure(parts, chain, Role.LANE, owner, lane).run())
-                if roster.missing:
-                    failed = parts.metrics.agent_failed
-                    group.create_task(
-                        run_agent(roster, Bell(), idle_s=GAUGES_EVERY_S, on_failure=failed)
-                    )
-
-
-def _notifiers(parts: Parts) -> Callable[[Lease], Awaitable[None]]:
-    return partial(
-        run_notifiers,
-        webhooks=parts.settings.webhooks,
-        store=parts.store,
-        metrics=parts.metrics,
-        api_metrics=parts.api_metrics,
-        now=now,
-        rng=parts.engine.rng,
-    )
 
 
 def _dapp_api(generations: Generations[Parts]) -> DappApi:
@@ -368,65 +327,6 @@ def _dapp_api(generations: Generations[Parts]) -> DappApi:
         ),
         version=__version__,
     )
-
-
-def _tenure(parts: Parts, chain: ChainClient, role: Role, owner: str, work) -> Tenure:  # type: ignore[no-untyped-def]
-    return Tenure(
-        store=parts.store,
-        chain=chain.chain_id,
-        role=role,
-        owner=owner,
-        lease_s=parts.settings.redis.lease_s,
-        work=work,
-        on_change=partial(parts.metrics.lease, chain.name, role.value),
-    )
-
-
-async def _watch_heads(chain: ChainClient, bells: ChainBells) -> None:
-    async for _ in chain.heads():
-        bells.on_head()
-
-
-async def _refresh_gauges(parts: Parts) -> None:
-    """Counts, ages and health for /metrics, on a slow beat of their own."""
-    metrics, store = parts.metrics, parts.store
-    for adapter in parts.engine.adapters.values():
-        for route in adapter.routes():
-            metrics.declare_route(route)
-        for spec in adapter.trees():
-            metrics.declare_tree(spec.id)
-    for chain in parts.chains.values():
-        metrics.declare_chain(
-            chain.name,
-            endpoints=[one.name for one in chain.health()],
-        )
-    while True:
-        await ask_store(store, metrics)
-        metrics.paused((one.target.kind, one.target.name) for one in parts.engine.pauses.all())
-        with contextlib.suppress(RelayerError):
-            metrics.messages(await store.counts())
-            await refresh_webhooks(parts.settings.webhooks, store, parts.api_metrics)
-            for chain in parts.chains.values():
-                oldest = await store.oldest_pending(chain.chain_id)
-                age_s = None if oldest is None else now() - oldest
-                metrics.oldest_pending(chain.name, age_s)
-        for chain in parts.chains.values():
-            for one in chain.health():
-                metrics.endpoint(
-                    chain.name, one.name, healthy=one.healthy, lag_blocks=one.lag_blocks
-                )
-        await asyncio.sleep(GAUGES_EVERY_S)
-
-
-async def _readiness(generations: Generations[Parts]) -> Health:
-    parts = generations.present
-    chains = {
-        name: Readiness(True)
-        if any(endpoint.healthy for endpoint in chain.health())
-        else Readiness(False, "no endpoint answers")
-        for name, chain in parts.chains.items()
-    }
-    return Health(await ask_store(parts.store, parts.metrics), chains)
 
 
 async def prove(settings: Settings, message_id: MessageId) -> Step:

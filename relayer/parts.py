@@ -11,6 +11,7 @@ from relayer.ops.api import ApiMetrics
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.lane import ChainBells, Engine
 from relayer.pipeline.roster import Roster
+from relayer.pipeline.tenure import Tenure
 from relayer.settings import Settings
 from relayer.store import Store
 
@@ -28,6 +29,8 @@ class Parts:
     api_metrics: ApiMetrics
     rosters: Mapping[str, Roster] = field(default_factory=dict)
     """The signers of each chain that has any; only where something is to be sent."""
+    tenures: list[Tenure] = field(default_factory=list)
+    """What its agents hold or would hold; none before they are at work."""
 
     @property
     def chain_ids(self) -> dict[str, ChainId]:

@@ -15,6 +15,8 @@ from relayer.store import Lease, Role, Store
 
 RENEWALS_PER_LEASE = 3
 FATAL_PAUSE_S = 60.0
+AWAY_BEATS = 2
+"""Beats that a place is left to others after it was handed over; they ask for it twice a beat."""
 
 
 class Tenure:
@@ -38,7 +40,18 @@ class Tenure:
         self._beat_s = lease_s / RENEWALS_PER_LEASE
         self._work = work
         self._on_change = on_change
+        self._handing_over = asyncio.Event()
+        self.place = (chain, role)
+        self.is_held = False
+        self.is_willing = True
+        """Whether it would take the lease now; not while it stays away from what went wrong."""
+        self.trouble = ""
+        """What stopped the chain when it was last worked on; empty when nothing did."""
         self._log = structlog.get_logger("relayer").bind(chain=chain, role=role.value)
+
+    def hand_over(self) -> None:
+        """Stop working, give the lease back, and leave it to others for a while."""
+        self._handing_over.set()
 
     async def run(self) -> None:
         """Hold and work until cancelled; a lost lease or a sick store only starts it over."""
@@ -49,17 +62,27 @@ class Tenure:
                 await asyncio.sleep(self._beat_s / 2)
                 continue
             self._log.info("lease_held", fence=lease.token)
-            self._on_change(True)
+            self._change(held=True)
             pause_s = 0.0
             try:
                 await self._work_while_held(lease)
             except Exception as error:  # noqa: BLE001 - a bug here must not end the other chains
                 pause_s = self._report(error)
             finally:
-                self._on_change(False)
+                self._change(held=False)
                 with contextlib.suppress(RelayerError):
                     await asyncio.shield(self._store.release_lease(lease))
+            if self._handing_over.is_set():
+                pause_s = max(pause_s, AWAY_BEATS * self._beat_s)
+            self.is_willing = pause_s == 0
             await asyncio.sleep(pause_s)
+            self.is_willing = True
+
+    def _change(self, *, held: bool) -> None:
+        self.is_held = held
+        if held:
+            self._handing_over.clear()
+        self._on_change(held)
 
     def _report(self, error: Exception) -> float:
         """Log why the work ended; returns the seconds to stay away."""
@@ -67,6 +90,7 @@ class Tenure:
         for cause in causes:
             if isinstance(cause, Fatal):
                 self._log.error("chain_stopped", error=str(cause))
+                self.trouble = str(cause)[:300]
                 return FATAL_PAUSE_S
             self._log.warning("tenure_ended", error=str(cause)[:300], kind=type(cause).__name__)
         return 0.0
@@ -80,18 +104,25 @@ class Tenure:
 
     async def _work_while_held(self, lease: Lease) -> None:
         work = asyncio.ensure_future(self._work(lease))
+        asked = asyncio.ensure_future(self._handing_over.wait())
         try:
             while True:
                 stop_if_cancelled()
-                done, _ = await asyncio.wait({work}, timeout=self._beat_s)
-                if done:
+                done, _ = await asyncio.wait(
+                    {work, asked}, timeout=self._beat_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if work in done:
                     await work
+                    return
+                if asked in done:
                     return
                 if not await self._renewed(lease):
                     raise LeaseLost(
                         f"lease {self._role.value} of chain {self._chain} was taken over"
                     )
+                self.trouble = ""
         finally:
+            asked.cancel()
             work.cancel()
             with contextlib.suppress(asyncio.CancelledError, RelayerError, ExceptionGroup):
                 await work

@@ -7,6 +7,7 @@ from relayer.store.batches import LostBatches
 from relayer.store.embedded import EmbeddedRedis
 from relayer.store.notices import Notice, WebhookState
 from relayer.store.operator import Operated
+from relayer.store.replicas import Place
 from relayer.store.rescans import Rescan
 from relayer.store.shapes import (
     Attempt,
@@ -49,6 +50,7 @@ __all__ = [
     "Notice",
     "Operated",
     "Page",
+    "Place",
     "Rescan",
     "Role",
     "RollbackResult",

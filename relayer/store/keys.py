@@ -157,6 +157,8 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
 META_KEYS: tuple[KeySpec, ...] = (
     KeySpec("schema", "string", "for ever", "open", "SCHEMA_VERSION"),
     KeySpec("chains", "set", "for ever", "leases, facts", "ids of chains that have keys"),
+    KeySpec("replicas", "set", "for ever", "sharing", "replicas at work, by their owner's name"),
+    KeySpec("replica:<owner>", "string", "lease_s, renewed", "sharing", "places it would take"),
     # what operators do
     KeySpec("pauses", "hash", "until resumed", "operator", "'<kind> <name>' -> who, why, since"),
     KeySpec("audit", "stream", "newest 10000", "operator", "acts of operators"),

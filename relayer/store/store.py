@@ -21,6 +21,7 @@ from relayer.store.operator import Operator
 from relayer.store.pauses import Pauses
 from relayer.store.proofs import Proofs
 from relayer.store.reading import Reading
+from relayer.store.replicas import Replicas
 from relayer.store.rescans import Rescans
 from relayer.store.shapes import Lease
 from relayer.store.trees import Trees
@@ -33,7 +34,18 @@ RETENTION_S = 7 * 86400.0
 
 
 class Store(
-    Leases, Trees, Rescans, Proofs, Lane, Operator, Pauses, Audit, Events, Notices, Reading
+    Leases,
+    Replicas,
+    Trees,
+    Rescans,
+    Proofs,
+    Lane,
+    Operator,
+    Pauses,
+    Audit,
+    Events,
+    Notices,
+    Reading,
 ):
     """All state of the service, in Redis; see `keys.CHAIN_KEYS` for what is where."""
 

@@ -187,7 +187,7 @@ async def test_a_leaf_that_an_endpoint_hid_is_noticed_and_healed(tmp_path: Path)
 
 async def test_a_root_hidden_once_is_asked_for_and_its_messages_arrive(tmp_path: Path) -> None:
     """No log tells of it ever again; ScrollChain itself says that it has it."""
-    scene = Scene(tmp_path)
+    scene = ScrollScene(tmp_path)
     async with scene.ground:
         await scene.ground.pause_operators()
         node, port = HidingNode(scene.ground.nodes[L1].url), free_port()

@@ -102,6 +102,7 @@ async def lived(store: Store, leases: Leases) -> Store:
     await store.pause(Pause(Target.lane(lane.chain), "ops", "", Timestamp(1.0)))
     act = Act(Timestamp(1.0), "ops", "local", "retry", "", "ok")
     await store.note_act(act)
+    await store.announce("one", [(lane.chain, Role.LANE)])
     await store.note_stranger(act)
     await store.note_delivered(lane, [(id_of(5), 500, tx_of(5), True, "")])
     telling = await held(store, 10, Role.WEBHOOKS)
