@@ -117,19 +117,22 @@ class Auditor:
                 await self._heal(adapter, truth)
             return
         self._metrics.audit_gap(truth.tree, 0)
-        if truth.root is None or truth.size == 0:
-            return
+        if truth.root is None or truth.size == 0 or await self._is_same(truth, truth.root):
+            self._attempts.pop(truth.tree, None)
+        elif await self._may_try(truth):
+            await self._rebuild(adapter, truth)
+
+    async def _is_same(self, truth: TreeTruth, expected: bytes) -> bool:
+        """Whether our root is the contract's; a difference is told."""
         (root,) = await self._forest.roots(truth.tree, [truth.size])
-        if root != truth.root:
-            self._log.error(
-                "root_mismatch", tree=truth.tree, size=truth.size, stored=root.hex(),
-                chain=truth.root.hex(),
-            )  # fmt: skip
-            self._metrics.audit_mismatch(truth.tree)
-            if await self._may_try(truth):
-                await self._rebuild(adapter, truth)
-            return
-        self._attempts.pop(truth.tree, None)
+        if root == expected:
+            return True
+        self._log.error(
+            "root_mismatch", tree=truth.tree, size=truth.size, stored=root.hex(),
+            chain=expected.hex(),
+        )  # fmt: skip
+        self._metrics.audit_mismatch(truth.tree)
+        return False
 
     async def _may_try(self, truth: TreeTruth) -> bool:
         """Not while the last attempt rests, nor while blocks with leaves are being read again."""

@@ -97,8 +97,7 @@ class Follower:
         head, final = await self._chain.tip()
         cursor = await self._standing.look(final, self._rereading.start)
         if not self._adopted:
-            await self._rereading.adopt(cursor)
-            self._adopted = True
+            self._adopted = await self._rereading.adopt(cursor)
         await self._rereading.look_for_losses(cursor, at_once=not self._settled)
         self._settled = False
         last = BlockNumber(min(final.number, cursor.block + self._range.size))

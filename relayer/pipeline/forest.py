@@ -137,8 +137,10 @@ class Forest:
         return None if replaced is None else by_index[replaced]
 
     async def _take_in(self, lease: Lease, spec: TreeSpec) -> None:
+        """Take contiguous leaves in; when the tree is cut meanwhile, from where it was cut."""
         while True:
-            size = await self.size(spec.id)
+            state = await self._store.tree_state(spec.chain, spec.id)
+            size = state.size
             loose = await self._store.loose_leaves(spec.chain, spec.id, size, GROW_STEP)
             fresh = [loose[index] for index in sorted(loose)]
             if not fresh:
@@ -146,7 +148,12 @@ class Forest:
             peaks = await self._nodes(spec, append_only.peaks(size))
             nodes = append_only.append(spec.shape, size, peaks, fresh)
             await self._store.extend_tree(
-                lease, spec.id, expected_size=size, new_size=size + len(fresh), nodes=nodes
+                lease,
+                spec.id,
+                expected_size=size,
+                new_size=size + len(fresh),
+                nodes=nodes,
+                epoch=state.epoch,
             )
 
     async def _nodes(self, spec: TreeSpec, needs: Iterable[NodeAt]) -> Mapping[NodeAt, bytes]:

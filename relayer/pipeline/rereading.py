@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from relayer.errors import Fatal, LeaseLost, RangeTooWide, RelayerError
+from relayer.errors import Fatal, IllegalTransition, LeaseLost, RangeTooWide, RelayerError
 from relayer.message import BlockNumber, Timestamp
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.log_range import LogRange
@@ -45,12 +45,16 @@ class Rereading:
         self._ingest = ingest
         self._blocks = blocks
         self._now = now
+        self._is_waiting = False
         self._next_look = Timestamp(0.0)
         self._failed: dict[str, tuple[int, Timestamp]] = {}
         self._log = structlog.get_logger("relayer").bind(agent=f"follower:{name}", chain=name)
 
-    async def adopt(self, cursor: Cursor) -> None:
-        """Have the blocks read that a bridge or route new here wants and that were passed."""
+    async def adopt(self, cursor: Cursor) -> bool:
+        """Have the blocks read that a bridge or route new here wants and that were passed.
+
+        False when there are too many ranges to read already: ask again when there are fewer.
+        """
         before = await self._store.followed(self._lease.chain)
         fresh = {
             name: start
@@ -58,11 +62,18 @@ class Rereading:
             if name not in before or start < before[name]
         }
         if not fresh:
-            return
+            return True
         missed = {name: start for name, start in fresh.items() if not _is_older(before, name)}
-        if missed and await self.ask(first := BlockNumber(min(missed.values())), cursor):
-            self._log.warning("bridge_added", reads_again_from=first, to=cursor.block)
+        try:
+            if missed and await self.ask(first := BlockNumber(min(missed.values())), cursor):
+                self._log.warning("bridge_added", reads_again_from=first, to=cursor.block)
+        except IllegalTransition as error:
+            if not self._is_waiting:
+                self._log.warning("bridge_waits", error=str(error))
+            self._is_waiting = True
+            return False
         await self._store.note_followed(self._lease, fresh)
+        return True
 
     async def look_for_losses(self, cursor: Cursor, *, at_once: bool) -> None:
         """Have the blocks read whose records are not any more where they were stored."""
@@ -103,7 +114,7 @@ class Rereading:
             self._blocks.refused()
         except (LeaseLost, Fatal):
             raise
-        except RelayerError as error:
+        except Exception as error:  # noqa: BLE001 - not even a bug there may stop new blocks
             await self._put_off(rescan, error)
         else:
             self._failed.pop(rescan.name, None)
@@ -115,16 +126,17 @@ class Rereading:
         _, not_before = self._failed.get(rescan.name, (0, 0.0))
         return rescan.at <= final and self._now() >= not_before
 
-    async def _put_off(self, rescan: Rescan, error: RelayerError) -> None:
+    async def _put_off(self, rescan: Rescan, error: Exception) -> None:
+        label = error.label if isinstance(error, RelayerError) else "crash"
         failures = self._failed.get(rescan.name, (0, 0.0))[0] + 1
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
         self._failed[rescan.name] = failures, Timestamp(self._now() + pause_s)
-        self._metrics.agent_failed(f"rereading:{self._name}", error.label)
+        self._metrics.agent_failed(f"rereading:{self._name}", label)
         self._log.warning(
-            "rescan_failed", of=rescan.name, at=rescan.at, kind=error.label,
-            error=str(error)[:300], again_in_s=pause_s,
+            "rescan_failed", of=rescan.name, at=rescan.at, kind=label,
+            error=repr(error)[:300], again_in_s=pause_s,
         )  # fmt: skip
-        await self._store.note_rescan_failed(self._lease, rescan, str(error))
+        await self._store.note_rescan_failed(self._lease, rescan, str(error) or label)
 
     async def ask(self, first: BlockNumber, cursor: Cursor) -> bool:
         """Ask for a range below the cursor; False when there is nothing below it to read."""

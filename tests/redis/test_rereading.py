@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from relayer.message import BlockNumber, ChainId
+from relayer.adapter import Log
+from relayer.message import BlockNumber, ChainId, Fact
 from relayer.pipeline.rereading import LOOK_EVERY_S
 from relayer.store import Lease, Role, Store
 from relayer.store.keys import base
+from relayer.store.rescans import MOST_RESCANS
 from tests.redis.conftest import Clock, held
 from tests.redis.follower_world import (
     FINAL,
@@ -189,6 +193,46 @@ async def test_a_range_that_cannot_be_read_stops_nothing_else(
         clock.time += 2
         await world.settle()
         assert await store.rescans(SEVEN) == []
+
+
+async def test_a_bug_in_reading_again_stops_no_new_blocks(
+    node: Node, store: Store, lease: Lease, clock: Clock
+) -> None:
+    """Even a crash of the decoder on old logs is that range's own."""
+
+    class Fragile(Bridge):
+        def decode(self, logs: Sequence[Log]) -> list[Fact]:
+            if any(one.at.block == 20 for one in logs):
+                raise KeyError("a bug")
+            return super().decode(logs)
+
+    bridge = Fragile(start=30)
+    async with following(node, store=store, lease=lease, clock=clock, bridge=bridge) as world:
+        await world.settle()
+        await store.ask_rescan(SEVEN, BlockNumber(20), BlockNumber(20))
+        await world.settle()
+        assert [line["kind"] for line in world.told("rescan_failed")] == ["crash"]
+        node.head += 10
+        node.logs.append(said(MESSAGE, 4, block=FINAL + 5, more=10))
+        await world.settle()
+        assert await world.knows(4) == [True]
+
+
+async def test_a_new_bridge_waits_for_ranges_to_become_fewer(
+    node: Node, store: Store, lease: Lease, clock: Clock
+) -> None:
+    """With as many open as there may be, these are read first, and then the bridge's."""
+    late = Bridge(start=50)
+    async with following(node, store=store, lease=lease, clock=clock, bridge=late) as world:
+        await world.settle()
+    for block in range(MOST_RESCANS):
+        await store.ask_rescan(SEVEN, BlockNumber(10 + block), BlockNumber(80))
+    async with following(node, store=store, lease=lease, clock=clock) as world:
+        for _ in range(2 * MOST_RESCANS):
+            await world.tick()
+        assert await store.rescans(SEVEN) == []
+        assert len(world.told("bridge_waits")) == 1
+        assert await world.knows(1, 2, 3) == [True, True, True]
 
 
 async def test_a_range_can_be_taken_back(store: Store, lease: Lease) -> None:

@@ -486,11 +486,10 @@ local function cut_tree(tree, first)
       call('ZREM', 'leaf_blocks:' .. tree, member)
     end
   end
+  -- Also when only loose leaves went: whoever read them before must not take them in.
+  begin_epoch(tree)
   local size = tree_size(tree)
-  if first < size then
-    call('HSET', 'tree:' .. tree, 'size', string.format('%.0f', first))
-    begin_epoch(tree)
-    return first
-  end
-  return size
+  if first >= size then return size end
+  call('HSET', 'tree:' .. tree, 'size', string.format('%.0f', first))
+  return first
 end
