@@ -236,7 +236,7 @@ class Call:
     data: bytes
     value: Wei = Wei(0)
     income: Wei = Wei(0)
-    """What the inbox pays whoever makes this call, in the destination's native units."""
+    """What the inbox surely pays whoever makes this call, in the destination's native units."""
     gas_floor: Gas = Gas(0)
     """Send at least this much gas, whatever the estimate says."""
     access_list: tuple[tuple[Address, tuple[bytes, ...]], ...] = ()

@@ -78,6 +78,8 @@ class Delivery:
         """The next step of every record; raises `Transient` when the parent cannot be read."""
         steps: Steps = {}
         parcels = [parcel for record in records if (parcel := self._unpack(record, steps))]
+        if any(parcel.record.reason is Reason.REBUILD_PROOF for parcel in parcels):
+            self._roots.doubt()
         standing = await self._roots.standing()
         provable = await self._look(parcels, standing, steps)
         if provable:
@@ -116,7 +118,7 @@ class Delivery:
         *spent, known = await self._parent.read(views)
         is_known = known.ok and any(known.data)
         if not is_known:
-            self._roots.forget(root)
+            self._roots.doubt()
         provable = []
         for parcel, answer in zip(parcels, spent, strict=True):
             step = _spent(answer) or self._obstacle(parcel, standing, is_known=is_known)

@@ -73,10 +73,9 @@ class Roots:
             self._log.warning("root_not_told", root="0x" + root.hex(), leaves=size)
         return Standing(newest, self._usable)
 
-    def forget(self, root: bytes) -> None:
-        """The outbox does not have this root at its latest block: it was taken back, perhaps."""
-        if self._usable.root == root:
-            self._usable = NOTHING
+    def doubt(self) -> None:
+        """The outbox does not know the root that we proved against: begin anew with the logs."""
+        self._usable = NOTHING
 
     async def _revise(self, newest: Accepted | Wait) -> None:
         """Prove against the newest root, or else the one before, while our tree still has it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from eth_utils.crypto import keccak
 
 from relayer.adapter import Call, Step, Wait
@@ -107,6 +109,21 @@ async def test_a_root_of_which_no_log_told_is_asked_for() -> None:
         "0x" + root.hex()
     }
     assert len(steps) == 5
+
+
+async def test_a_root_that_only_a_view_had_is_dropped_when_the_outbox_refuses_it() -> None:
+    """A lying view cannot keep messages from the root that logs tell of."""
+    world = World()
+    records = [world.send() for _ in range(5)]
+    told = world.accept_size(2)
+    accept_unheard(world, 5)
+    await levels(world)
+    world.clock.pass_s(SOONEST_S)
+    assert await levels(world) == (5, 5)
+    refused = replace(records[0], reason=Reason.REBUILD_PROOF)
+    (call,) = await steps_of(world, [refused])
+    assert isinstance(call, Call)
+    assert call.evidence["root"] == "0x" + told.hex()
 
 
 async def test_before_any_fact_the_newest_sizes_are_asked_first() -> None:
