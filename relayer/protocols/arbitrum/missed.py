@@ -14,8 +14,8 @@ from relayer.protocols.arbitrum import contracts
 
 SOONEST_S, LATEST_S = 30.0, 900.0
 """A quarter of the time since the newest root came is waited between questions, within these."""
-PAGE = 256
-"""Sizes asked for in one packed read."""
+PAGE = 250
+"""Sizes asked for at a time: so many views still go in one request."""
 
 
 class MissedRoots:
