@@ -27,7 +27,7 @@ async def measure(log: Path) -> dict[str, Any]:
 async def _measure_one(protocol: str, log: Path) -> dict[str, Any]:
     port = free_port()
     plan = GroundPlan(more_settings={"http": {"host": "127.0.0.1", "port": port}})
-    bridge = make_bridges([protocol])[0]  # of several generations the one that needs no root
+    bridge = make_bridges([protocol])[0]  # of the OP Stack the one without supersim
     with tempfile.TemporaryDirectory(prefix="relayer-bench-") as directory:
         async with Ground(Path(directory), [bridge], plan) as ground:
             relayer = RelayerProcess(ground.config_path, port, log)

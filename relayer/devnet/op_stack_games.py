@@ -1,8 +1,8 @@
 """Plays the OP Stack's proposer and guardian since there are dispute games, on supersim's layer 1.
 
-Contracts and chain are supersim's (portal 4.6.0, permissioned games). Nobody disputes here, so a
-game is decided once its clock has run out: we put the layer 1's clock forward for that and write
-down by how much, for whoever measures.
+Contracts and chain are supersim's (portal 4.6.0, permissioned games). A game is decided once its
+clock has run out without another move: we put the layer 1's clock forward for that and write down
+by how much, for whoever measures.
 """
 
 from __future__ import annotations
@@ -24,21 +24,19 @@ from relayer.devnet.op_stack_contracts import (
     TARGET_NAMES,
     OpL1,
 )
-from relayer.devnet.op_stack_outputs import Claim, output_root
+from relayer.devnet.op_stack_outputs import Claim, output_root, to_the_end
 from relayer.devnet.rpc import NodeRpc
 from relayer.devnet.targets import compile_targets
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import Address
 
-BEAT_S = 0.5
+BEAT_S, POLL_S = 0.5, 0.1
 PERMISSIONED = 1
 """The type of supersim's games."""
 ATTACK = 2
 """The position of a move against a root claim: the left child of node 1."""
 CREATED = "0x" + keccak256(b"DisputeGameCreated(address,uint32,bytes32)").hex()
-
-
 L1_BLOCK_S = 2
 """supersim's layer 1 makes a block every 12 seconds; a demo has less patience."""
 
@@ -92,23 +90,17 @@ class GameProposer:
     async def propose(self, *, root: bytes | None = None) -> Claim:
         """Make a game over the layer 2's newest block; `root` is a lie to tell."""
         async with self._lock:
-            work = asyncio.create_task(self._propose(root))
-            return await asyncio.shield(work)  # cut off half-way, we would not know what we said
+            return await to_the_end(self._propose(root))
 
     async def resolve(self, claim: Claim) -> None:
         """Let a game's clock run out without a dispute, so that the claim wins, true or not."""
-        await self._decide(claim, subgames=(0,))
+        async with self._lock:
+            await to_the_end(self._decide(claim, subgames=(0,)))
 
     async def dispute(self, claim: Claim) -> None:
         """Let the challenger deny a claim and get no answer, so that it is lost, true or not."""
-        assert claim.game is not None
-        challenger = await _address(self._l1, claim.game, "challenger()")
-        await unlock_account(self._l1, challenger)
-        view = encode_call("getRequiredBond(uint128)", [ATTACK])
-        bond = int.from_bytes(await eth_call(self._l1, claim.game, view), "big")
-        attack = encode_call("attack(bytes32,uint256,bytes32)", [claim.root, 0, keccak256(b"no")])
-        await send_as(self._l1, challenger, claim.game, attack, value=bond)
-        await self._decide(claim, subgames=(1, 0))
+        async with self._lock:
+            await to_the_end(self._challenge(claim))
 
     async def warp(self, seconds: int) -> None:
         """Put the layer 1's clock forward."""
@@ -124,7 +116,7 @@ class GameProposer:
         await self._guard(encode_call("updateRetirementTimestamp()"))
 
     async def _propose(self, root: bytes | None) -> Claim:
-        block = int(await self._l2.call("eth_blockNumber"), 16)
+        block = await self._fresh_block()
         truth = await output_root(self._l2, block)
         said = root or truth
         rules = await _address(self._l1, self._factory, "gameImpls(uint32)", PERMISSIONED)
@@ -146,17 +138,26 @@ class GameProposer:
         self.claims.append(claim)
         return claim
 
+    async def _challenge(self, claim: Claim) -> None:
+        assert claim.game is not None
+        challenger = await _address(self._l1, claim.game, "challenger()")
+        await unlock_account(self._l1, challenger)
+        view = encode_call("getRequiredBond(uint128)", [ATTACK])
+        bond = int.from_bytes(await eth_call(self._l1, claim.game, view), "big")
+        attack = encode_call("attack(bytes32,uint256,bytes32)", [claim.root, 0, keccak256(b"no")])
+        await send_as(self._l1, challenger, claim.game, attack, value=bond)
+        await self._decide(claim, subgames=(1, 0))
+
     async def _decide(self, claim: Claim, *, subgames: Sequence[int]) -> None:
         """Run the clock out and count the moves, each in its subgame, the last one first."""
         assert claim.game is not None
-        async with self._lock:
-            limit = await eth_call(self._l1, claim.game, encode_call("maxClockDuration()"))
-            await self._warp(int.from_bytes(limit, "big"))
-            anybody = await Deployer.open(self._l1, DEPLOYER)
-            for one in subgames:
-                anybody.call(claim.game, encode_call("resolveClaim(uint256,uint256)", [one, 0]))
-            anybody.call(claim.game, encode_call("resolve()"))
-            await anybody.flush()
+        limit = await eth_call(self._l1, claim.game, encode_call("maxClockDuration()"))
+        await self._warp(int.from_bytes(limit, "big"))
+        anybody = await Deployer.open(self._l1, DEPLOYER)
+        for one in subgames:
+            anybody.call(claim.game, encode_call("resolveClaim(uint256,uint256)", [one, 0]))
+        anybody.call(claim.game, encode_call("resolve()"))
+        await anybody.flush()
 
     async def _warp(self, seconds: int) -> None:
         before = int(await self._l1.call("eth_blockNumber"), 16)
@@ -164,15 +165,24 @@ class GameProposer:
         await self._l1.call("evm_mine")
         head = int(await self._l1.call("eth_blockNumber"), 16)
         times = await block_times(self._l1, range(before, head + 1))
-        # it makes blocks by itself too, so ours need not be the first
-        jumps = (at for at in range(before + 1, head + 1) if times[at] - times[at - 1] >= seconds)
-        self.warps.append(Warp(next(jumps), seconds))
+        # it makes blocks by itself too, so ours need not be the one that jumps
+        new = range(before + 1, head + 1)
+        self.warps.append(Warp(max(new, key=lambda at: times[at] - times[at - 1]), seconds))
 
     async def _guard(self, call_data: bytes) -> None:
         registry = await _address(self._l1, self._portal, "anchorStateRegistry()")
         guardian = await _address(self._l1, self._portal, "guardian()")
         await unlock_account(self._l1, guardian)
         await send_as(self._l1, guardian, registry, call_data)
+
+    async def _fresh_block(self) -> int:
+        """The layer 2's newest block, when there is one without a game: each has but one."""
+        last = self.claims[-1].l2_block if self.claims else 0
+        while True:
+            block = int(await self._l2.call("eth_blockNumber"), 16)
+            if block > last:
+                return block
+            await asyncio.sleep(POLL_S)
 
     async def _newest_withdrawal(self) -> int:
         logs = await logs_of(self._l2, MESSAGE_PASSED, str(MESSAGE_PASSER))

@@ -8,7 +8,9 @@ passer ++ block hash). Source: ethereum-optimism/specs, `protocol/withdrawals.md
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import send_as
@@ -19,6 +21,7 @@ from relayer.keccak import keccak256
 from relayer.message import Address
 
 BEAT_S = 0.5
+T = TypeVar("T")
 PROPOSE = "proposeL2Output(bytes32,uint256,bytes32,uint256)"
 
 
@@ -46,6 +49,16 @@ async def output_root(l2: NodeRpc, block: int) -> bytes:
     )
     words = ("0x" + "00" * 32, header["stateRoot"], account["storageHash"], header["hash"])
     return keccak256(b"".join(bytes.fromhex(word[2:]) for word in words))
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do what must not be cut off half-way; who is cancelled meanwhile is so after it."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class Proposer:
@@ -78,8 +91,7 @@ class Proposer:
     async def propose(self, *, root: bytes | None = None) -> Claim:
         """Propose the next output, making layer-2 blocks up to it; `root` is a lie to tell."""
         async with self._lock:
-            work = asyncio.create_task(self._propose(root))
-            return await asyncio.shield(work)  # cut off half-way, we would not know what we said
+            return await to_the_end(self._propose(root))
 
     async def next_block(self) -> int:
         """The layer-2 block whose output is due next."""

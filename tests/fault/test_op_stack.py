@@ -122,7 +122,7 @@ async def test_nothing_is_proved_against_a_wrong_game(tmp_path: Path) -> None:
         await scene.assert_exactly_once(sent)
 
 
-@pytest.mark.parametrize(("instead", "proofs"), [(LIE, 4), (None, 2)])
+@pytest.mark.parametrize(("instead", "proofs"), [(LIE, 4), (None, 2)], ids=["lie", "same"])
 async def test_an_output_that_is_taken_back(
     tmp_path: Path, instead: bytes | None, proofs: int
 ) -> None:
