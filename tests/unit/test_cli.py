@@ -511,3 +511,9 @@ def test_the_shipped_op_configuration_has_the_withdrawals_of_its_chains() -> Non
     assert len(listed) == 8
     assert {row["destination"] for row in listed} == {"ethereum"}
     assert "base-withdrawals:8453>1" in {row["route"] for row in listed}
+
+
+def test_the_published_schema_is_the_configurations() -> None:
+    """Editors check a configuration by it; `relayer schema` prints what must be in the file."""
+    published = json.loads((CONFIGS / "relayer.schema.json").read_text(encoding="utf-8"))
+    assert published == json.loads(json.dumps(full_schema()))
