@@ -239,7 +239,7 @@ class Call:
     data: bytes
     value: Wei = Wei(0)
     income: Wei = Wei(0)
-    """What the inbox pays at least to whoever makes this call, in the destination's native units."""
+    """What the inbox pays at least to whoever makes this call, in wei of the destination."""
     gas_floor: Gas = Gas(0)
     """Send at least this much gas, whatever the estimate says."""
     access_list: tuple[tuple[Address, tuple[bytes, ...]], ...] = ()
