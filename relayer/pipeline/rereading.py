@@ -53,6 +53,8 @@ class Rereading:
     async def adopt(self, cursor: Cursor) -> bool:
         """Have the blocks read that a bridge or route new here wants and that were passed.
 
+        What is not followed any more is forgotten, so that it is new when it comes back.
+
         False when there are too many ranges to read already: ask again when there are fewer.
         """
         before = await self._store.followed(self._lease.chain)
@@ -61,7 +63,8 @@ class Rereading:
             for name, start in self._followed.items()
             if name not in before or start < before[name]
         }
-        if not fresh:
+        gone = before.keys() - self._followed.keys()
+        if not fresh and not gone:
             return True
         missed = {name: start for name, start in fresh.items() if not _is_older(before, name)}
         try:
@@ -72,7 +75,7 @@ class Rereading:
                 self._log.warning("bridge_waits", error=str(error))
             self._is_waiting = True
             return False
-        await self._store.note_followed(self._lease, fresh)
+        await self._store.note_followed(self._lease, fresh, gone)
         return True
 
     async def look_for_losses(self, cursor: Cursor, *, at_once: bool) -> None:

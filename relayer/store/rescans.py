@@ -7,7 +7,7 @@ below the cursor. It stays until it is read, whoever holds the lease meanwhile.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from relayer.errors import IllegalTransition, SchemaMismatch
@@ -94,12 +94,18 @@ class Rescans(Wire):
         except ValueError:
             raise SchemaMismatch(f"the key {key} does not hold block numbers") from None
 
-    async def note_followed(self, lease: Lease, starts: Mapping[str, BlockNumber]) -> None:
-        """Remember what is followed and from where; ask for what that leaves out before this."""
+    async def note_followed(
+        self, lease: Lease, starts: Mapping[str, BlockNumber], gone: Collection[str] = ()
+    ) -> None:
+        """Remember what is followed and from where, and forget what is not any more.
+
+        Ask for what that leaves out before this.
+        """
         args = {
             "lease": lease_text(lease),
             "role": lease.role.value,
             "starts": [[name, str(block)] for name, block in starts.items()],
+            "gone": sorted(gone),
         }
         await self.run("note_followed", lease.chain, args)
 

@@ -266,6 +266,17 @@ async def test_what_is_new_in_a_bridge_has_its_blocks_read(
             assert len(world.told("bridge_added")) == times
 
 
+async def test_what_was_away_and_comes_back_has_its_blocks_read(
+    node: Node, store: Store, lease: Lease, clock: Clock
+) -> None:
+    """Blocks that were passed while a route was not configured are read when it is again."""
+    away = Bridge(TWENTY)
+    for bridge, times in ((Bridge(), 0), (away, 0), (away, 0), (Bridge(), 1), (Bridge(), 0)):
+        async with following(node, store=store, lease=lease, clock=clock, bridge=bridge) as world:
+            await world.settle()
+            assert len(world.told("bridge_added")) == times
+
+
 async def test_a_store_of_a_version_without_routes_is_not_read_again(
     node: Node, store: Store, lease: Lease, clock: Clock
 ) -> None:
