@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -364,6 +364,31 @@ class Adapter(Protocol):
 
     async def aclose(self) -> None:
         """Free what the adapter holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a setting says of a contract, as a question that the contract itself can answer."""
+
+    field: str
+    """The setting's path within the bridge's section: `chains.alpha.domain`."""
+    value: Address | int | None
+    """What the contract should answer; None where any answer shows that it is the right kind."""
+    chain: ChainId
+    contract: Address
+    views: tuple[str, ...]
+    """Signatures without arguments; the first that is answered counts (versions differ)."""
+    may_be_silent: bool = False
+    """Some versions of the contract have none of the views."""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """An adapter whose settings can be held against the contracts; a protocol may fill it in."""
+
+    def expectations(self) -> Sequence[Expectation]:
+        """What the settings expect of the contracts, asked by `check-config --online`. Pure."""
         ...
 
 

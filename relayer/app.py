@@ -19,7 +19,7 @@ from relayer import __version__, protocols
 from relayer.adapter import Adapter, ChainReader, Step
 from relayer.chains import ChainClient
 from relayer.chains.signers import openers_of
-from relayer.checkup import check_chain, check_code, check_protocols, check_store
+from relayer.checkup import check_bridge, check_chain, check_protocols, check_store
 from relayer.desk import Desk, Sources
 from relayer.errors import ConfigInvalid, UnknownRecord
 from relayer.generations import Generations
@@ -363,15 +363,23 @@ async def backfill(
 
 
 async def check_online(settings: Settings) -> list[Finding]:
-    """Hold the configuration against the world: chains, code, signers' balances, Redis."""
+    """Hold the configuration against the world: chains, contracts, signers' balances, Redis."""
     findings = check_protocols(settings)
     for name in settings.chains:
         findings += await check_chain(name, settings)
     findings.append(await check_store(settings))
-    if not all(finding.ok for finding in findings):
-        return findings
-    async with build(settings, attach=True) as parts:
-        for adapter in parts.engine.adapters.values():
-            for chain in parts.chains.values():
-                findings += await check_code(chain, adapter)
+    try:
+        findings += await _check_bridges(settings)
+    except RelayerError as error:
+        findings.append(Finding("bridges", False, f"could not be checked: {error}"))
     return findings
+
+
+async def _check_bridges(settings: Settings) -> list[Finding]:
+    async with build(settings, attach=True) as parts:
+        return [
+            finding
+            for adapter in parts.engine.adapters.values()
+            for chain in parts.chains.values()
+            for finding in await check_bridge(chain, adapter)
+        ]

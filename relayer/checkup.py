@@ -4,38 +4,52 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relayer import protocols
-from relayer.adapter import Adapter
+from relayer.adapter import Adapter, Checkable, Expectation, LogSource
 from relayer.chains import ChainClient
+from relayer.chains.roll_call import Present, roll_call
 from relayer.chains.signers import Opener, openers_of
-from relayer.errors import RelayerError
-from relayer.message import Address, Wei
+from relayer.errors import CallReverted, RelayerError, RpcRefused
+from relayer.keccak import keccak256
+from relayer.message import Address, BridgeName, ChainId, Wei
 from relayer.ops.views import Finding
 from relayer.settings import ChainSettings, Settings
 from relayer.store import Store
 
 CLOCK_SLACK_S = 120.0
 """Our clock and the newest block's may differ this much, plus three block times."""
+WORD = 32
+"""Bytes of one value in an ABI answer."""
 
 
 async def check_chain(name: str, settings: Settings) -> list[Finding]:
-    """Chain id, finality rule, clock, Multicall3 and signers of one chain."""
+    """Each endpoint and socket, finality rule, clock, Multicall3 and signers of one chain."""
     chain = ChainClient(name, settings.chains[name], clock=time.time)
     subject = f"chains.{name}"
+    findings = [
+        _present(one, chain.chain_id) for one in await roll_call(name, settings.chains[name])
+    ]
     try:
         await chain.start()
-        findings = [Finding(subject, True, f"chain id {chain.chain_id} at every endpoint")]
         findings += await _finality(chain, subject)
         findings.append(await _multicall(chain, settings.chains[name], subject))
         for opener in openers_of(settings, name, os.environ):
             findings.append(await _signer(chain, opener))
-        return findings
     except RelayerError as error:
-        return [Finding(subject, False, str(error))]
+        findings.append(Finding(subject, False, str(error)))
     finally:
         await chain.aclose()
+    return findings
+
+
+def _present(one: Present, chain_id: ChainId) -> Finding:
+    if not one.problem:
+        return Finding(one.field, True, f"{one.name} serves chain {chain_id}")
+    way_out = "correct the URL, or take it out while it is down"
+    return Finding(one.field, False, f"{one.name}: {one.problem}; {way_out}")
 
 
 async def _signer(chain: ChainClient, opener: Opener) -> Finding:
@@ -99,21 +113,76 @@ async def _multicall(chain: ChainClient, settings: ChainSettings, subject: str) 
     return Finding(where, bool(code), text)
 
 
-async def check_code(chain: ChainClient, adapter: Adapter) -> list[Finding]:
+async def check_bridge(chain: ChainClient, adapter: Adapter) -> list[Finding]:
+    """One bridge's contracts on one chain: they are there, and what the settings say of them."""
+    subject = f"bridges.{adapter.name} on {chain.name}"
+    sources = [source for source in adapter.sources() if source.chain == chain.chain_id]
+    expected = adapter.expectations() if isinstance(adapter, Checkable) else ()
+    try:
+        findings = await _code(chain, subject, sources)
+        findings += await _start_blocks(chain, subject, sources)
+        for expectation in expected:
+            if expectation.chain == chain.chain_id:
+                findings.append(await _expectation(chain, adapter.name, expectation))
+    except RelayerError as error:
+        return [Finding(subject, False, f"could not be checked: {error}")]
+    return findings
+
+
+async def _code(chain: ChainClient, subject: str, sources: Sequence[LogSource]) -> list[Finding]:
     """Every contract that a bridge follows on a chain must have code there."""
-    wanted = {
-        address
-        for source in adapter.sources()
-        if source.chain == chain.chain_id
-        for address in source.addresses
-    }
     findings = []
-    for address in sorted(wanted):
+    for address in sorted({address for source in sources for address in source.addresses}):
         code = await chain.code(address)
-        subject = f"bridges.{adapter.name} on {chain.name}"
-        text = f"code at {address}" if code else f"no code at {address}"
+        text = f"code at {address}" if code else f"no code at {address}: correct the address"
         findings.append(Finding(subject, bool(code), text))
     return findings
+
+
+async def _start_blocks(
+    chain: ChainClient, subject: str, sources: Sequence[LogSource]
+) -> list[Finding]:
+    """Nothing is followed from a block that does not exist yet."""
+    head = (await chain.header("latest")).number
+    way_out = "set it to the block of the contracts' deployment, or an earlier one"
+    return [
+        Finding(subject, False, f"start_block {start} is beyond the newest block {head}: {way_out}")
+        for start in sorted({source.start_block for source in sources})
+        if start > head
+    ]
+
+
+async def _expectation(chain: ChainClient, bridge: BridgeName, wanted: Expectation) -> Finding:
+    """Ask the contract itself; each question alone, as some precompiles mind who asks."""
+    subject, contract = f"bridges.{bridge}.{wanted.field}", wanted.contract
+    for view in wanted.views:
+        call = {"to": contract, "data": "0x" + keccak256(view.encode())[:4].hex()}
+        try:
+            answer = await chain.call(call)
+        except (CallReverted, RpcRefused):
+            continue
+        if wanted.may_be_silent and not any(answer):
+            continue
+        if len(answer) >= WORD:
+            return _compared(subject, wanted, view, answer[:WORD])
+    view = " or ".join(wanted.views)
+    if wanted.may_be_silent:
+        return Finding(subject, True, f"{contract} has no {view}: nothing to compare")
+    text = f"{contract} does not answer {view}: correct the address, or the chain it is on"
+    return Finding(subject, False, text)
+
+
+def _compared(subject: str, wanted: Expectation, view: str, word: bytes) -> Finding:
+    """`word` is what the contract told."""
+    contract, value = wanted.contract, wanted.value
+    if value is None:
+        return Finding(subject, True, f"{contract} answers {view}")
+    number = int(value, 16) if isinstance(value, str) else value
+    if int.from_bytes(word, "big") == number:
+        return Finding(subject, True, f"{contract} answers {view} with {value}")
+    found = f"0x{word[-20:].hex()}" if isinstance(value, str) else int.from_bytes(word, "big")
+    text = f"{view} of {contract} is {found}, the configuration says {value}: correct one of them"
+    return Finding(subject, False, text)
 
 
 async def check_store(settings: Settings) -> Finding:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relayer import protocols
-from relayer.adapter import Adapter, Call, Log, Outcome, Verdict
+from relayer.adapter import Adapter, Call, Checkable, Log, Outcome, Verdict
 from relayer.errors import BadChainData, ConfigInvalid, EndpointDown
 from relayer.message import (
     Address,
@@ -94,6 +94,27 @@ async def test_building_needs_no_chain_and_describes_itself(name: str) -> None:
             assert all(len(topic) == 32 for topic in source.topics)
         ids = [spec.id for spec in adapter.trees()]
         assert len(ids) == len(set(ids))
+    finally:
+        await adapter.aclose()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_expectations_name_settings_and_ask_chains_that_are_configured(name: str) -> None:
+    """Each is the path of a field that the section has, and a question without arguments."""
+    section = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text())
+    chosen = parse_section(protocols.load(name).settings, section, "bridge")
+    adapter = build(name)
+    try:
+        found = adapter.expectations() if isinstance(adapter, Checkable) else ()
+        for expectation in found:
+            place: Any = chosen.model_dump()
+            for key in expectation.field.split("."):
+                place = place[key]
+            assert place not in (None, {})
+            assert expectation.chain in (1, 2)
+            assert re.fullmatch(r"0x[0-9a-f]{40}", expectation.contract)
+            assert expectation.views
+            assert all(re.fullmatch(r"\w+\(\)", view) for view in expectation.views)
     finally:
         await adapter.aclose()
 

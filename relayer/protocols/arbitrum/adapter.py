@@ -9,6 +9,7 @@ from relayer.adapter import (
     AdapterContext,
     Call,
     EmptyRule,
+    Expectation,
     Log,
     LogSource,
     Outcome,
@@ -127,6 +128,14 @@ class ArbitrumAdapter:
         except Transient:
             return []
         return [TreeTruth(self._ends.tree, header.number, state.count, state.root)]
+
+    def expectations(self) -> Sequence[Expectation]:
+        ends, tree = self._ends, ("sendMerkleTreeState()",)
+        return [
+            Expectation("child.chain", None, ends.child, contracts.ARB_SYS, tree),
+            Expectation("parent.outbox", None, ends.parent, ends.outbox, ("bridge()",)),
+            Expectation("parent.outbox", None, ends.parent, ends.outbox, ("rollup()",)),
+        ]
 
     async def aclose(self) -> None:
         """Nothing is held."""

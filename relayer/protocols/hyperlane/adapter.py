@@ -12,6 +12,7 @@ from relayer.adapter import (
     AdapterContext,
     Call,
     EmptyRule,
+    Expectation,
     Log,
     LogSource,
     Outcome,
@@ -42,6 +43,7 @@ from relayer.protocols.hyperlane.announce import Announcements
 from relayer.protocols.hyperlane.ccip import CcipReader
 from relayer.protocols.hyperlane.delivery import Destination
 from relayer.protocols.hyperlane.events import TOPICS, Outpost, decode_logs
+from relayer.protocols.hyperlane.expected import expectations_of
 from relayer.protocols.hyperlane.gates import Gates
 from relayer.protocols.hyperlane.isms import IsmReader
 from relayer.protocols.hyperlane.memory import Memory
@@ -166,6 +168,13 @@ class HyperlaneAdapter:
             else:
                 raise answer
         return truths
+
+    def expectations(self) -> Sequence[Expectation]:
+        return [
+            expectation
+            for chain, section in self._settings.chains.items()
+            for expectation in expectations_of(chain, self._ids[chain], section)
+        ]
 
     async def aclose(self) -> None:
         for validators in self._validators:

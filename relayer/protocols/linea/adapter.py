@@ -13,6 +13,7 @@ from relayer.adapter import (
     Call,
     ChainReader,
     EmptyRule,
+    Expectation,
     Log,
     LogSource,
     Outcome,
@@ -160,6 +161,16 @@ class LineaAdapter:
             *(self._truth(side, reader) for side, reader in self._sides.values())
         )
         return [truth for truth in truths if truth is not None]
+
+    def expectations(self) -> Sequence[Expectation]:
+        l1, l2, sent = self._l1, self._l2, ("nextMessageNumber()",)
+        finalised, anchored = ("currentL2BlockNumber()",), ("lastAnchoredL1MessageNumber()",)
+        return [
+            Expectation("l1.rollup", None, l1.chain, l1.contract, sent),
+            Expectation("l1.rollup", None, l1.chain, l1.contract, finalised),
+            Expectation("l2.message_service", None, l2.chain, l2.contract, sent),
+            Expectation("l2.message_service", None, l2.chain, l2.contract, anchored),
+        ]
 
     async def aclose(self) -> None:
         """Nothing is held."""

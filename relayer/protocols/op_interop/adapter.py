@@ -10,6 +10,7 @@ from relayer.adapter import (
     Call,
     ChainReader,
     EmptyRule,
+    Expectation,
     Log,
     LogSource,
     Outcome,
@@ -68,6 +69,7 @@ class OpInteropAdapter:
             context.chains[chain].chain_id: context.chains[chain] for chain in settings.chains
         }
         ids = {chain: context.chains[chain].chain_id for chain in settings.chains}
+        self._ids = ids
         self._sections = {ids[chain]: section for chain, section in settings.chains.items()}
         safety = {
             Route(name, ids[one.origin], ids[one.destination]): one.safety or settings.safety
@@ -156,6 +158,12 @@ class OpInteropAdapter:
             sent = int.from_bytes(answer.data, "big") % 2**NONCE_BITS - member.first_nonce
             found.append(TreeTruth(member.tree, block, max(0, sent), None))
         return found
+
+    def expectations(self) -> Sequence[Expectation]:
+        return [
+            Expectation(f"chains.{chain}", None, chain_id, MESSENGER, ("messageNonce()",))
+            for chain, chain_id in self._ids.items()
+        ]
 
     async def aclose(self) -> None:
         """Close the connections to supervisors."""

@@ -9,6 +9,7 @@ from relayer.adapter import (
     AdapterContext,
     Call,
     EmptyRule,
+    Expectation,
     Log,
     LogSource,
     Outcome,
@@ -32,6 +33,7 @@ from relayer.protocols.op_stack.events import (
     decode_destination,
     decode_origin,
 )
+from relayer.protocols.op_stack.expected import expectations_of
 from relayer.protocols.op_stack.finishing import Finishing
 from relayer.protocols.op_stack.outcomes import Outcomes
 from relayer.protocols.op_stack.portal import Generation, Misfit, Portal, Rules
@@ -186,6 +188,9 @@ class OpStackAdapter:
         nonce = read_number(answer, "L2ToL1MessagePasser.messageNonce")
         count = nonce % 2**NONCE_BITS - self._outbox.first_nonce
         return [TreeTruth(tree, block, max(0, count), None)]
+
+    def expectations(self) -> Sequence[Expectation]:
+        return expectations_of(self._settings, self._route)
 
     async def aclose(self) -> None:
         """Nothing is held."""

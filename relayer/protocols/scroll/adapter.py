@@ -11,6 +11,7 @@ from relayer.adapter import (
     AdapterContext,
     Call,
     EmptyRule,
+    Expectation,
     Log,
     LogSource,
     Outcome,
@@ -151,6 +152,21 @@ class ScrollAdapter:
             return []
         size = int.from_bytes(contracts.answer_word(count, "L2MessageQueue"), "big")
         return [TreeTruth(self._tree, block, size, contracts.answer_word(root, "L2MessageQueue"))]
+
+    def expectations(self) -> Sequence[Expectation]:
+        l2, l1 = self._settings.l2, self._settings.l1
+        on_l2, on_l1 = self._route.origin, self._route.destination
+        other = ("counterpart()",)
+        return [
+            Expectation("l1.scroll_chain", on_l2, on_l1, l1.scroll_chain, ("layer2ChainId()",)),
+            Expectation("l1.scroll_chain", l1.scroll_chain, on_l1, l1.messenger, ("rollup()",)),
+            Expectation("l1.messenger", l1.messenger, on_l2, l2.messenger, other),
+            Expectation("l2.messenger", l2.messenger, on_l1, l1.messenger, other),
+            Expectation("l2.messenger", l2.messenger, on_l2, l2.message_queue, ("messenger()",)),
+            Expectation(
+                "l2.message_queue", l2.message_queue, on_l2, l2.messenger, ("messageQueue()",)
+            ),
+        ]
 
     async def aclose(self) -> None:
         """Nothing is held."""
