@@ -21,7 +21,7 @@ from relayer.chains import ChainClient
 from relayer.chains.signers import openers_of
 from relayer.checkup import check_bridge, check_chain, check_protocols, check_store
 from relayer.desk import Desk, Sources
-from relayer.errors import ConfigInvalid, UnknownRecord
+from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.generations import Generations
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp, TxHash
 from relayer.ops.api import ApiMetrics, DappApi, Limits
