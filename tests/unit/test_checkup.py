@@ -119,6 +119,14 @@ async def test_a_chain_that_does_not_answer_is_a_finding_and_no_exception() -> N
     assert "could not be checked" in text
 
 
+async def test_a_chain_that_the_bridge_does_not_use_is_not_asked() -> None:
+    """Its trouble is no finding about the bridge."""
+    node = Node()
+    async with client_of(node, start=False, id=CHAIN + 1) as chain:
+        assert await check_bridge(chain, cast(Adapter, Bridge([portal()]))) == []
+    assert node.asked == []
+
+
 async def test_each_endpoint_answers_for_itself() -> None:
     """One of another chain and one that is down are named, in order, by what may be shown."""
     good, other, down = Node(), Node(), Node()
