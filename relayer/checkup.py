@@ -117,15 +117,17 @@ async def check_bridge(chain: ChainClient, adapter: Adapter) -> list[Finding]:
     """One bridge's contracts on one chain: they are there, and what the settings say of them."""
     subject = f"bridges.{adapter.name} on {chain.name}"
     sources = [source for source in adapter.sources() if source.chain == chain.chain_id]
-    expected = adapter.expectations() if isinstance(adapter, Checkable) else ()
+    stated = adapter.expectations() if isinstance(adapter, Checkable) else ()
+    expected = [one for one in stated if one.chain == chain.chain_id]
+    findings: list[Finding] = []
     try:
-        findings = await _code(chain, subject, sources)
-        findings += await _start_blocks(chain, subject, sources)
+        if sources:
+            findings += await _code(chain, subject, sources)
+            findings += await _start_blocks(chain, subject, sources)
         for expectation in expected:
-            if expectation.chain == chain.chain_id:
-                findings.append(await _expectation(chain, adapter.name, expectation))
+            findings.append(await _expectation(chain, adapter.name, expectation))
     except RelayerError as error:
-        return [Finding(subject, False, f"could not be checked: {error}")]
+        findings.append(Finding(subject, False, f"could not be checked further: {error}"))
     return findings
 
 

@@ -96,7 +96,7 @@ async def _asked(session: aiohttp.ClientSession, url: str) -> int:
         for _ in range(MOST_NOTES):
             note = await socket.receive()
             if note.type is not aiohttp.WSMsgType.TEXT:
-                raise BadChainData("was closed before it answered")
+                raise BadChainData("hung up, or sent no text, before it had answered")
             reply = mapping(parse_json(note.data.encode()), "a note")
             if reply.get("error") is not None:
                 raise BadChainData("refuses eth_subscribe or eth_chainId")

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from relayer.devnet.bridges import make_bridges
+from relayer.devnet.ground import Ground, GroundPlan
+from relayer.devnet.multicall import MULTICALL3
 from relayer.devnet.world import Devnet
 
 pytestmark = pytest.mark.chain
@@ -22,7 +25,7 @@ DEAD_PORT = 1
 
 
 async def check(
-    world: Devnet, folder: Path, *, changes: Mapping[str, Any] | None = None
+    world: Ground, folder: Path, *, changes: Mapping[str, Any] | None = None
 ) -> tuple[int, list[dict[str, Any]]]:
     """Exit code and findings of the command, with some keys of the configuration set."""
     config = world.config()
@@ -125,3 +128,33 @@ async def test_a_socket_that_works_is_ok_and_one_of_another_chain_is_not(
     found = wrong(findings)
     assert set(found) == {"chains.beta.endpoints[0].ws_url"}
     assert f"serves chain {config['alpha']['id']}" in found["chains.beta.endpoints[0].ws_url"]
+
+
+ROLLUPS = {
+    "arbitrum/parent/outbox": "bridges.arbitrum.parent.outbox",
+    "scroll/l1/scroll_chain": "bridges.scroll.l1.scroll_chain",
+    "scroll/l2/messenger": "bridges.scroll.l2.messenger",
+    "linea/l1/rollup": "bridges.linea.l1.rollup",
+    "linea/l2/message_service": "bridges.linea.l2.message_service",
+    "op_stack/l1/oracle": "bridges.op_stack.l1.oracle",
+    "op_stack/l2/messenger": "bridges.op_stack.l2.messenger",
+}
+
+
+async def test_rollups_that_are_right_are_ok_and_each_wrong_contract_is_named(
+    tmp_path: Path,
+) -> None:
+    """A wrong one has code, but is of another kind."""
+    bridges = make_bridges(["arbitrum", "scroll", "linea", "op_stack"])
+    plan = GroundPlan(block_time_s=None, finality={"depth": 0})
+    async with Ground(tmp_path / "ground", bridges, plan) as ground:
+        await ground.pause_operators()
+        code, findings = await check(ground, tmp_path)
+        assert (code, wrong(findings)) == (0, {})
+        changes = {f"bridges/{path}": str(MULTICALL3) for path in ROLLUPS}
+        code, findings = await check(ground, tmp_path, changes=changes)
+        assert code == 1
+        assert set(ROLLUPS.values()) <= set(wrong(findings))
+        changes = {"bridges/op_stack/l1/portal": str(MULTICALL3)}
+        code, findings = await check(ground, tmp_path, changes=changes)
+        assert (code, set(wrong(findings))) == (1, {"bridges.op_stack.l1.portal"})
