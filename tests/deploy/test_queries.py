@@ -8,15 +8,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from relayer.message import Reason, Route, Status
-from relayer.ops.metrics import (
+from relayer.ops.metric_labels import (
     LEASE_ROLES,
     RPC_METHODS,
     RPC_OUTCOMES,
     STAGES,
     STORE_ERRORS,
     TX_OUTCOMES,
-    Metrics,
 )
+from relayer.ops.metrics import Metrics
 from tests.deploy.files import DASHBOARDS, Query, alerts, all_queries, dashboard
 
 EXPECTED_DASHBOARDS = {"overview", "route", "chain", "money", "internals"}

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from relayer.message import Reason, Route, Status
-from relayer.ops.metrics import STAGES, TX_OUTCOMES, Metrics
+from relayer.ops.metric_labels import STAGES, TX_OUTCOMES
+from relayer.ops.metrics import Metrics
 from tests.unit.sample_records import ROUTE
 
 R = str(ROUTE)
