@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from relayer.message import Reason, Route, Status
+from relayer.ops.api import ApiMetrics
 from relayer.ops.metric_labels import (
     LEASE_ROLES,
     RPC_METHODS,
@@ -49,6 +50,9 @@ def exported() -> set[str]:
     metrics.undecodable("alpha", "b")
     metrics.agent_failed("prover", "crash")
     metrics.paused([("lane", "10")])
+    api = ApiMetrics(metrics.registry)
+    api.declare_paths(["/v1/messages"])
+    api.declare_webhooks(["shop"])
     text = metrics.render().decode()
     return {
         sample.name
