@@ -87,10 +87,20 @@ class Prometheus:
         return config
 
 
+IDLE_WEBHOOK = {
+    "name": "idle",
+    "url": "https://receiver.example",
+    "secret": "a secret of at least 32 characters",
+    "statuses": ["dead"],
+}
+"""It has its series, and is told nothing: no message here becomes a dead letter."""
+
+
 async def test_every_panel_shows_something_and_no_alert_fires(tmp_path: Path, tools: Tools) -> None:
     """Messages are carried between local chains while Prometheus watches; then all is asked."""
     port = free_port()
-    plan = WorldPlan(more_settings={"http": {"host": "127.0.0.1", "port": port}})
+    http = {"host": "127.0.0.1", "port": port}
+    plan = WorldPlan(more_settings={"http": http, "webhooks": [IDLE_WEBHOOK]})
     async with Devnet(tmp_path / "world", plan) as world:
         relayer = RelayerProcess(world.config_path, port, tmp_path / "relayer.log")
         prometheus = Prometheus(tools.prometheus, tmp_path, relayer.url)
