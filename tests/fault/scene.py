@@ -93,6 +93,11 @@ class Scene(Generic[BridgeT]):
         nodes = [node.rpc for node in self.ground.nodes.values()]
         return await wasted_calls(nodes, self.bridge.outcomes)
 
+    def was_read_again(self) -> bool:
+        """Whether what an endpoint hid came by reading blocks again: of the auditor's two passes,
+        the one that counts leaves or the sweep, either may be first."""
+        return bool(self.events("leaves_healed") or self.events("records_restored"))
+
     def events(self, name: str) -> list[dict[str, Any]]:
         """The relayer's log lines of one kind."""
         lines = self.relayer.log.read_text(encoding="utf-8").splitlines()
