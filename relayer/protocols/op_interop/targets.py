@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from relayer.adapter import ChainReader
-from relayer.errors import BadChainData
+from relayer.errors import EndpointDown
 from relayer.message import Address
 
 PER_PROGRAM = 512
@@ -42,7 +42,8 @@ class Targets:
         except ValueError:
             sizes = b""
         if len(sizes) != 32 * len(targets):
-            raise BadChainData("a chain does not answer for the code of accounts")
+            # the node's fault and no message's: all of them wait
+            raise EndpointDown("of the destination", "does not tell the code sizes of accounts")
         return [int.from_bytes(sizes[at : at + 32], "big") for at in range(0, len(sizes), 32)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from relayer.adapter import ChainReader, Done, Refuse, Step, View, Wait
 from relayer.errors import BadChainData, Permanent, Transient
-from relayer.message import Address, MessageId, Reason, Record, Route, Timestamp
+from relayer.message import Address, MessageId, Reason, Record, Route
 from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.contracts import read_flag
 from relayer.protocols.op_stack.finishing import Finishing
@@ -97,7 +97,7 @@ class Deliveries:
             if proof is None and bar:
                 steps[one.id] = Wait(Reason.AWAITING_ROOT, bar)
                 continue
-            if proof is None or _was_put_off(one.record, proof, latest):
+            if proof is None or _was_put_off(one.record, proof):
                 unproved.append((one, _lost(mine)))
                 continue
             wait = self._finishing.wait_for(proof, latest)
@@ -196,8 +196,8 @@ def _lost(proofs: Sequence[Proof]) -> str:
     return f"proved against {flawed[-1].against}, which is {flawed[-1].flaw}; "
 
 
-def _was_put_off(record: Record, proof: Proof, latest: Timestamp) -> bool:
-    """Whether the clock of the proof we waited for has run out and was started anew.
+def _was_put_off(record: Record, proof: Proof) -> bool:
+    """Whether the clock of the proof that we wait for was started anew.
 
     A submitter may prove again at any time and so hold back a withdrawal that relies on them; then
     a proof of our own is made, which runs out whatever they do.
@@ -206,4 +206,4 @@ def _was_put_off(record: Record, proof: Proof, latest: Timestamp) -> bool:
     if proof.submitter is None or told is None:
         return False
     restarted = next(clock.at for clock in proof.clocks if clock.name == PROOF_CLOCK)
-    return float(told) <= latest < restarted
+    return restarted > float(told)

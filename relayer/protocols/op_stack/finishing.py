@@ -17,6 +17,7 @@ from relayer.protocols.op_stack.proven import Proof
 from relayer.protocols.op_stack.trials import Trial, Trials
 
 CLOCK_RECHECK_S = 3600.0
+UNTRIED_RECHECK_S = 60.0
 """The gate wakes what waits for a time; this is for the case that we missed it."""
 TARGET_SOONEST_S, TARGET_LATEST_S = 10.0, 3600.0
 """Bounds of the pause before a target that refused is tried out again."""
@@ -117,6 +118,9 @@ class Finishing:
             age_s = self._now() - parcel.record.seen_at
             pause_s = min(TARGET_LATEST_S, max(TARGET_SOONEST_S, age_s / 4))
             return Wait(Reason.TARGET_FAILED, detail, recheck_s=pause_s)
+        if not trial.is_known and not ready.shareable:
+            detail = "its only call is not made untried, and no endpoint can try it out"
+            return Wait(Reason.SOURCE_UNREACHABLE, detail, recheck_s=UNTRIED_RECHECK_S)
         return Call(
             message_id=parcel.id,
             to=ready.to,

@@ -29,6 +29,8 @@ class Trial:
     gas: Gas | None
     """With this much the target takes it; None when that is not known."""
     is_target_failing: bool = False
+    is_known: bool = True
+    """False: no node could try it."""
     detail: str = ""
 
 
@@ -51,9 +53,9 @@ class Trials:
             return Trial(_gas(answer), detail="taken")
         except CallReverted as error:
             # other refusals are left to the engine's own simulation, which tells the reason
-            return Trial(None, is_failed_target(error.revert, str(error)), "refused")
+            return Trial(None, is_failed_target(error.revert, str(error)), detail="refused")
         except Permanent:  # the node cannot estimate from there, or answers nonsense
-            return Trial(None, detail="not possible")
+            return Trial(None, is_known=False, detail="not possible")
 
 
 def _gas(answer: object) -> Gas:

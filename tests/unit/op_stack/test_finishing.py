@@ -199,7 +199,7 @@ async def test_who_proves_again_and_again_holds_nobody_up(games: World) -> None:
     games.pass_s(PROOF_DELAY_S - 1)
     waits(await games.step(waiting), Reason.AWAITING_TIME)
     games.prove(record, game, by=RIVAL)
-    games.pass_s(2)
+    # at once: a later look would have the new clock for the one that was told
     called(await games.step(waiting), "prove")
 
 
@@ -265,6 +265,15 @@ async def test_a_node_that_cannot_try_does_not_stop_deliveries(
     world.l1.gas = nonsense
     call = called(await world.step(matured(world, carries_message=True)), "finalize")
     assert (call.gas_floor, call.shareable) == (0, False)
+
+
+async def test_a_plain_withdrawal_is_not_called_untried(world: World) -> None:
+    """A failing target would use its only call up."""
+    world.l1.gas = None
+    record = matured(world)
+    assert "untried" in waits(await world.step(record), Reason.SOURCE_UNREACHABLE).detail
+    world.l1.gas = hex(123_456)
+    called(await world.step(record), "finalize")
 
 
 async def test_after_a_failure_on_chain_it_is_left_alone_for_a_while(world: World) -> None:
