@@ -270,6 +270,14 @@ async def test_a_target_without_code_is_not_relayed_to(
     called(await world.step(record))
 
 
+async def test_a_node_that_does_not_tell_code_is_no_messages_fault() -> None:
+    """All of them wait for it: `Transient`, which the engine never holds against a message."""
+    world = World()
+    world.b.tells_codes = False
+    with pytest.raises(Transient, match="code sizes"):
+        await world.adapter.next_steps(world.send())
+
+
 async def test_an_operator_may_want_codeless_targets_relayed_to() -> None:
     """Then nobody asks for their code."""
     world = World({"codeless_targets": "deliver"})
