@@ -262,13 +262,19 @@ class Record:
 
     @property
     def wasted(self) -> int:
-        """Transactions of ours that were mined without effect, as far back as the timeline goes."""
-        return sum(
-            sent.status is Status.SUBMITTED and then.reason in _IN_VAIN
-            for sent, then in pairwise(self.timeline)
-        )
+        """Transactions it had to itself that were mined without effect, since it was last retried
+        by hand and as far back as the timeline goes; in company a neighbour may be to blame."""
+        wasted = 0
+        for sent, then in pairwise(self.timeline):
+            if then.reason is Reason.RETRIED_BY_OPERATOR:
+                wasted = 0
+            elif sent.status is Status.SUBMITTED and then.reason in _IN_VAIN:
+                wasted += not then.detail.startswith(IN_COMPANY)
+        return wasted
 
 
+IN_COMPANY = "in company: "
+"""Begins the detail of a failure in a transaction that others shared."""
 _IN_VAIN = frozenset({Reason.TARGET_FAILED, Reason.CALL_REVERTED, Reason.INTERNAL_ERROR})
 
 

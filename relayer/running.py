@@ -135,6 +135,7 @@ def _tenures_of(parts: Parts, chain: ChainClient, owner: str) -> list[Tenure]:
             lease_s=parts.settings.redis.lease_s,
             work=duty,
             on_change=partial(parts.metrics.lease, chain.name, role.value),
+            can_work=partial(_can_work, parts, chain, role),
         )
         for role, duty in roles.items()
     ]
@@ -150,6 +151,11 @@ def _notifiers(parts: Parts) -> Callable[[Lease], Awaitable[None]]:
         now=parts.engine.now,
         rng=parts.engine.rng,
     )
+
+
+def _can_work(parts: Parts, chain: ChainClient, role: Role) -> bool:
+    has_signer = role is not Role.LANE or bool(parts.signers_of(chain.name))
+    return has_signer and any(endpoint.healthy for endpoint in chain.health())
 
 
 async def _watch_heads(chain: ChainClient, bells: ChainBells) -> None:

@@ -127,6 +127,7 @@ class Follower:
         """Read, decode and store the facts of an inclusive range of final blocks (idempotent)."""
         addresses = sorted({a for _, source in self._sources for a in source.addresses})
         topics = sorted({t for _, source in self._sources for t in source.topics})
+        as_of = self._store.undone(self._lease.chain)
         logs, header = await self._chain.scan(first, last, addresses=addresses, topics=[topics])
         facts = [
             fact
@@ -135,9 +136,10 @@ class Follower:
         ]
         leaves = [fact for fact in facts if isinstance(fact, LeafAdded)]
         others = [fact for fact in facts if not isinstance(fact, LeafAdded)]
+        self._store.require_still(self._lease.chain, as_of)
         if leaves:
             await self._grow(leaves)
-        saved = await self._store.save_facts(self._lease, others)
+        saved = await self._store.save_facts(self._lease, others, as_of=as_of)
         await self._observe(saved)
         if saved.changed:
             self._log.info("facts_stored", first=first, last=last, facts=len(facts))

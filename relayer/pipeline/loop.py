@@ -13,20 +13,11 @@ from typing import Protocol
 
 import structlog
 
+from relayer.cancelling import stop_if_cancelled
 from relayer.errors import Fatal, LeaseLost, RelayerError, Transient
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 30.0
-
-
-def stop_if_cancelled() -> None:
-    """Raise a cancellation that something awaited has swallowed.
-
-    On Python 3.11 `asyncio.wait_for` drops one that arrives with its result, and libraries use it.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 class Agent(Protocol):
@@ -85,6 +76,7 @@ async def run_agent(
             log.exception("tick_crashed", error=repr(error)[:500], failures=failures)
             on_failure(agent.name, "crash")
             busy = False
+        stop_if_cancelled()
         if failures:
             pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
             await asyncio.sleep(pause)

@@ -141,7 +141,7 @@ class Packer:
         call = item.call
         if self._chain.settings.multicall is None or not call.shareable or call.sender is not None:
             return False
-        return not item.record.alone and not self._suspects.has(item.record)
+        return not item.record.alone and self._suspects.company(item.record, 2) > 1
 
     def _groups(self, items: Sequence[ReadyCall]) -> list[list[ReadyCall]]:
         """Bounded by count, bytes and the gas that the cheapest call seen lets us expect."""
@@ -150,10 +150,11 @@ class Packer:
         most = self._lane.batch_calls
         if self._cheapest:
             most = max(1, min(most, self._lane.batch_gas // self._cheapest))
-        for item in items:
+        company = {item.record.id: self._suspects.company(item.record, most) for item in items}
+        for item in sorted(items, key=lambda one: -company[one.record.id]):
             named = sum(len(keys) for _, keys in item.call.access_list)
             weight = len(item.call.data) + CALL_OVERHEAD_BYTES + ACCESS_KEY_BYTES * named
-            full = not groups or len(groups[-1]) >= most
+            full = not groups or len(groups[-1]) >= company[item.record.id]
             if full or size + weight > self._lane.max_tx_bytes:
                 groups.append([])
                 size = 0

@@ -14,6 +14,7 @@ import structlog
 from relayer.adapter import Adapter, Call, Outcome
 from relayer.chains import ChainClient
 from relayer.message import (
+    IN_COMPANY,
     Address,
     BlockNumber,
     BridgeName,
@@ -119,6 +120,10 @@ class Settler:
         good = delivered | (moved & steps)
         costs = cost_of(receipt, chain, intent, records)
         in_company = len(intent.calls) > 1
+        if in_company and not good:
+            self._suspects.doubt(records)
+        elif in_company:
+            self._suspects.trust([one for one in records if one.id in good])
         return Settlement(
             Reason.NEW,
             f"carried on by {tx}",
@@ -145,9 +150,8 @@ class Settler:
         reason = verdict.reason if is_target else Reason.CALL_REVERTED
         failure = self._judge.failure(record, reason, detail, {"tx": tx})
         if in_company:
-            soon = None if failure.wake_at is None else self._now()
-            return replace(failure, wake_at=soon)
-        self._suspects.add(record)
+            return replace(failure, wake_at=self._now(), detail=IN_COMPANY + detail)
+        self._suspects.blame(record)
         most = self._chain.settings.lane.max_wasted
         if record.wasted + 1 >= most:
             end = f"{detail}; that was the last of {most} (lane.max_wasted)"

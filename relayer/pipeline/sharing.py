@@ -1,7 +1,8 @@
 """Shares followers and lanes out over the replicas that are at work.
 
 Leases alone would leave everything with the replica that came first. Here a replica that holds at
-least two more places of a role than another one that would take one of them hands that one over.
+least two more places of a role than another one that would take one of them hands that one over,
+and so does one that cannot do the work, because it sees no endpoint or has no signer.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class PlaceHolder(Protocol):
 
     @property
     def is_willing(self) -> bool: ...
+
+    def can_work(self) -> bool: ...
 
     def hand_over(self) -> None:
         """Stop working, give the lease back, and leave it to others for a while."""
@@ -69,7 +72,7 @@ class Sharer:
             poorer = [
                 owner
                 for owner, wanted in others.items()
-                if tenure.place in wanted and counts[owner, role] <= most
+                if tenure.place in wanted and (counts[owner, role] <= most or not tenure.can_work())
             ]
             if tenure.is_held and poorer:
                 self._log.info("handed_over", chain=chain, role=role.value, other=min(poorer))

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from relayer.cancelling import stop_if_cancelled
 from relayer.errors import Fatal, LeaseLost, RelayerError, Transient
 from relayer.message import ChainId
-from relayer.pipeline.loop import stop_if_cancelled
 from relayer.store import Lease, Role, Store
 
 RENEWALS_PER_LEASE = 3
@@ -32,7 +32,9 @@ class Tenure:
         lease_s: float,
         work: Callable[[Lease], Awaitable[None]],
         on_change: Callable[[bool], None],
+        can_work: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`can_work`: whether what the work needs (an endpoint, a signer) is there now."""
         self._store = store
         self._chain = chain
         self._role = role
@@ -43,11 +45,17 @@ class Tenure:
         self._handing_over = asyncio.Event()
         self.place = (chain, role)
         self.is_held = False
-        self.is_willing = True
-        """Whether it would take the lease now; not while it stays away from what went wrong."""
+        self._is_away = False
+        self.can_work = can_work
         self.trouble = ""
         """What stopped the chain when it was last worked on; empty when nothing did."""
         self._log = structlog.get_logger("relayer").bind(chain=chain, role=role.value)
+
+    @property
+    def is_willing(self) -> bool:
+        """Whether it should be given the place; not while it stays away, or what stopped it may
+        still be there."""
+        return not self._is_away and not self.trouble and self.can_work()
 
     def hand_over(self) -> None:
         """Stop working, give the lease back, and leave it to others for a while."""
@@ -74,9 +82,9 @@ class Tenure:
                     await asyncio.shield(self._store.release_lease(lease))
             if self._handing_over.is_set():
                 pause_s = max(pause_s, AWAY_BEATS * self._beat_s)
-            self.is_willing = pause_s == 0
+            self._is_away = pause_s > 0
             await asyncio.sleep(pause_s)
-            self.is_willing = True
+            self._is_away = False
 
     def _change(self, *, held: bool) -> None:
         self.is_held = held

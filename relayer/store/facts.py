@@ -80,8 +80,12 @@ class Facts(Undo):
         async with self.turn(lease.chain):
             await self._after_undo(lease, move)
 
-    async def save_facts(self, lease: Lease, facts: Sequence[Fact]) -> SaveResult:
+    async def save_facts(
+        self, lease: Lease, facts: Sequence[Fact], *, as_of: int | None = None
+    ) -> SaveResult:
         """Store facts of the lease's chain; repeating it changes nothing (leaves are skipped).
+
+        `StaleEndpoint` when blocks were undone since `undone()` was `as_of`.
 
         First what must be undone if a block is replaced, in the followed chain's slot, then the
         records in their destinations' slots: a crash between repeats work and loses none.
@@ -100,6 +104,8 @@ class Facts(Undo):
             for place in sorted(places)
         }
         async with self.turn(lease.chain):
+            if as_of is not None:
+                self.require_still(lease.chain, as_of)
             roots, numbers = await self._after_undo(lease, lambda: self._index(lease, kept))
             answers = await each(
                 [

@@ -29,6 +29,7 @@ class Undo(Batches):
         whoever comes next finishes the work. `ReorgTooDeep` when `to` is below what is kept.
         """
         args = self._under(lease, block=str(to.block), hash=to.hash)
+        self._undone[lease.chain] = self.undone(lease.chain) + 1
         async with self.turn(lease.chain):
             await self.run("undo_begin", lease.chain, args)
             return await self._finish_undo(lease)
@@ -40,6 +41,7 @@ class Undo(Batches):
         again; trees and roots are empty. What the chain says anew brings them back.
         """
         args = self._under(lease, block=str(to.block), hash=to.hash, over=True)
+        self._undone[lease.chain] = self.undone(lease.chain) + 1
         async with self.turn(lease.chain):
             await self.run("undo_begin", lease.chain, args)
             await self._finish_undo(lease)

@@ -15,12 +15,14 @@ from typing import Any
 import structlog
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
+from relayer.cancelling import stop_if_cancelled
 from relayer.errors import (
     IllegalTransition,
     LeaseLost,
     RelayerError,
     ReorgTooDeep,
     SchemaMismatch,
+    StaleEndpoint,
     StoreUnavailable,
     Transient,
     UnknownRecord,
@@ -123,6 +125,7 @@ class Wire:
         self._lease_s = lease_s
         self._gate = asyncio.Semaphore(CONCURRENT_CALLS)
         self._turns: dict[ChainId, asyncio.Lock] = {}
+        self._undone: dict[ChainId, int] = {}
         self._configured: frozenset[ChainId] = frozenset()
         self._known_chains: set[ChainId] = set()
         self._told: set[str] = set()
@@ -160,6 +163,15 @@ class Wire:
         except _ScriptMissing:
             return await self.command("EVAL", script.text, *operands)
 
+    def undone(self, chain: ChainId) -> int:
+        """How often facts of a chain have been undone here: what was read before is not saved."""
+        return self._undone.get(chain, 0)
+
+    def require_still(self, chain: ChainId, as_of: int) -> None:
+        """`StaleEndpoint` when facts of the chain were undone since `undone()` was `as_of`."""
+        if self.undone(chain) != as_of:
+            raise StaleEndpoint("blocks were replaced while they were read; they are read again")
+
     def turn(self, chain: ChainId) -> asyncio.Lock:
         """Held while facts of a chain are saved or undone: the two never interleave.
 
@@ -172,11 +184,14 @@ class Wire:
         async with self._gate:
             self.round_trips += 1
             try:
-                return await self._client.execute_command(*words)
+                answer = await self._client.execute_command(*words)
             except NoScriptError:
                 raise _ScriptMissing from None
             except (RedisError, RedisClusterException, OSError) as error:
                 raise mapped(error) from error
+        # redis-py drops a cancellation that arrives with its answer (`wait_for` of Python 3.11)
+        stop_if_cancelled()
+        return answer
 
     async def chains(self) -> list[ChainId]:
         """Every chain that is configured or has keys in this store, in order."""

@@ -228,6 +228,22 @@ def _changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**config, "chains": {**chains, "alpha": {**chains["alpha"], **changes}}}
 
 
+async def test_reloads_without_a_pause_between_them_end_nothing(scene: Scene) -> None:
+    """Each finds the agents of the one before in the middle of something, and stops them."""
+    config = scene.config()
+    pid = scene.relayer.pid
+    for turn in range(20):
+        for chain in config["chains"].values():
+            chain["block_time_s"] = 1.0 + turn % 2 / 2
+        scene.write(config)
+        async with asyncio.timeout(10):
+            code, _ = await scene.ask("POST", "reload")
+        assert code == 200
+    sent = await scene.world.traffic.spread(12)
+    await all_delivered(scene.world, sent)
+    assert scene.relayer.pid == pid
+
+
 async def test_a_signal_takes_up_tokens_policy_and_level(scene: Scene) -> None:
     """SIGHUP is a reload: the new token counts, the old one does not, and it is written down."""
     assert await scene.call("log-level") == (0, {"level": "info"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import rlp
@@ -238,6 +238,17 @@ class LaneWorld:
         await self.store.note_ready(self.lease, ids)
         records = await self.store.get_many(ids)
         self.inbox.put([ReadyCall(one, self.bridge.call(one, size)) for one in records])
+
+    async def mail(self, leases: Leases, recipients: Mapping[int, str]) -> None:
+        """Messages to recipients of their own, whose calls wait in the inbox."""
+        for number, recipient in recipients.items():
+            fact = message(number)
+            told = replace(fact, message=replace(fact.message, recipient=recipient))
+            await self.store.save_facts(leases.follower, [told])
+        ids = [id_of(number) for number in recipients]
+        await self.store.note_ready(self.lease, ids)
+        records = await self.store.get_many(ids)
+        self.inbox.put([ReadyCall(one, self.bridge.call(one)) for one in records])
 
     async def send(self, leases: Leases, *numbers: int) -> None:
         """Messages on their way, each in a transaction of its own."""

@@ -36,6 +36,10 @@ class Held:
     is_held: bool = True
     is_willing: bool = True
     handed_over: bool = False
+    is_able: bool = True
+
+    def can_work(self) -> bool:
+        return self.is_able
 
     def hand_over(self) -> None:
         self.handed_over = True
@@ -94,6 +98,18 @@ async def test_nothing_is_handed_to_who_would_not_take_it(store: Store) -> None:
     await second.tick()
     await store.withdraw("two")
     assert await first.tick() == []
+
+
+async def test_who_cannot_work_hands_over_what_it_holds(store: Store) -> None:
+    """A replica that sees no endpoint keeps no place that another would take."""
+    first, second = Replica(store, "one"), Replica(store, "two")
+    await first.take(LANES[0])
+    await second.take(*LANES[1:])
+    second.would_take(LANES[0])
+    await second.tick()
+    assert await first.tick() == []
+    first.holds = [Held(LANES[0], is_able=False, is_willing=False)]
+    assert await first.tick() == [LANES[0]]
 
 
 async def test_roles_are_shared_out_one_by_one(store: Store) -> None:

@@ -11,12 +11,20 @@ import pytest
 
 from relayer.adapter import Action, Done, Verdict
 from relayer.message import Address, Reason, Status
-from relayer.pipeline.inbox import ReadyCall
 from relayer.pipeline.nonces import body_of_raw
 from relayer.store import Store
 from tests.redis.conftest import Clock, Leases
-from tests.redis.lane_world import DELIVERED, INBOX, SIGNER, Bridge, LaneWorld, Sea, log_of
-from tests.redis.sample_facts import TEN, id_of, message
+from tests.redis.lane_world import (
+    DELIVERED,
+    INBOX,
+    SIGNER,
+    Bridge,
+    LaneWorld,
+    Sea,
+    log_of,
+    nonce_of,
+)
+from tests.redis.sample_facts import TEN, id_of
 from tests.redis.servers import Server
 from tests.unit.chain_node import Refused, client_of
 
@@ -100,19 +108,49 @@ async def test_what_only_fails_on_chain_backs_off_and_ends(
     assert "lane.max_wasted" in record.detail
 
 
+async def test_waste_in_company_is_nobodys_own(world: LaneWorld, leases: Leases, sea: Sea) -> None:
+    """It neither counts against `lane.max_wasted` nor makes the next delivery dearer."""
+    await world.send(leases, 1, 2, 3)
+    sea.mine(ok=False)
+    await world.submitter.tick()
+    assert [(await world.record(number)).wasted for number in (1, 2, 3)] == [0, 0, 0]
+    await waste(world, leases, sea, 1)
+    assert (await world.record(1)).wasted == 1
+
+
+async def test_a_two_faced_recipient_has_ever_less_company(
+    world: LaneWorld, leases: Leases, sea: Sea
+) -> None:
+    """It burns every pack and behaves alone; the others' packs soon arrive without it."""
+    evil, good = "0x" + "bb" * 32, "0x" + "cc" * 32
+    sizes: list[int] = []
+    number = 100
+    for _ in range(4):
+        await world.mail(leases, {number: evil, **{number + n: good for n in range(1, 10)}})
+        before = len(sea.taken)
+        await world.submitter.tick()
+        raws = list(sea.taken.values())[before:]
+        with_evil = next(raw for raw in raws if id_of(number)[2:] in raw.hex())
+        sizes.append(sum(id_of(number + n)[2:] in with_evil.hex() for n in range(10)))
+        for raw in sorted(raws, key=nonce_of):
+            numbers = [number + n for n in range(10) if id_of(number + n)[2:] in raw.hex()]
+            burns = number in numbers and len(numbers) > 1
+            sea.mine(*(() if burns else (log_of(DELIVERED, n) for n in numbers)), ok=not burns)
+        await world.submitter.tick()
+        world.inbox.take(1000)
+        number += 20
+    assert sizes[0] == 10
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 1
+
+
 async def test_a_recipient_that_wasted_a_transaction_has_them_to_itself(
     world: LaneWorld, leases: Leases, sea: Sea
 ) -> None:
     """Its next messages share nothing; those to others still do."""
     await waste(world, leases, sea, 1)
     await world.ready(leases, 2, 3)
-    other = message(4).message
-    for number in (4, 5):
-        body = replace(other, id=id_of(number), recipient="0x" + "cc" * 32)
-        await world.store.save_facts(leases.follower, [replace(message(4), message=body)])
-        await world.store.note_ready(world.lease, [id_of(number)])
-        record = await world.record(number)
-        world.inbox.put([ReadyCall(record, world.bridge.call(record))])
+    await world.mail(leases, dict.fromkeys((4, 5), "0x" + "cc" * 32))
     await world.submitter.tick()
     assert sorted(targets(sea)[1:]) == sorted([MULTICALL, INBOX, INBOX])
 

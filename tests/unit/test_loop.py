@@ -64,3 +64,31 @@ async def test_what_ends_a_tenure_passes_uncounted() -> None:
             idle_s=60,
             on_failure=lambda *_: pytest.fail("counted"),
         )
+
+
+class Swallowing:
+    """An agent whose tick loses the cancellation that arrives during it, as libraries do."""
+
+    name = "swallowing:1"
+
+    def __init__(self) -> None:
+        self.ticking = asyncio.Event()
+
+    async def tick(self) -> bool:
+        self.ticking.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return False
+
+
+async def test_a_swallowed_cancellation_ends_it_all_the_same() -> None:
+    """Not after its idle time: a stop has thirty seconds for everything."""
+    agent = Swallowing()
+    running = asyncio.create_task(
+        run_agent(agent, Bell(), idle_s=3600, on_failure=lambda *_: pytest.fail("counted"))
+    )
+    await agent.ticking.wait()
+    running.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await running
