@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.once import one_at_a_time
+
 PACKAGE = Path("node_modules/@sparticuz/chromium")
 UNPACKED = Path("build/chromium")
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -55,17 +57,17 @@ def _unpacked() -> Chromium:
     """The carried browser, unpacked once for each version."""
     version = json.loads((PACKAGE / "package.json").read_text(encoding="utf-8"))["version"]
     home = UNPACKED / version
-    if not home.is_dir():
-        UNPACKED.mkdir(parents=True, exist_ok=True)
-        half = Path(tempfile.mkdtemp(dir=UNPACKED))
-        for name in ("al2023.tar", "fonts.tar"):
-            _inflate(name, half / name)
-            with tarfile.open(half / name) as archive:
-                archive.extractall(half, filter="data")
-            (half / name).unlink()
-        _inflate("chromium", half / "chromium")
-        (half / "chromium").chmod(0o755)
-        half.rename(home)
+    with one_at_a_time(UNPACKED):
+        if not home.is_dir():
+            half = Path(tempfile.mkdtemp(dir=UNPACKED))
+            for name in ("al2023.tar", "fonts.tar"):
+                _inflate(name, half / name)
+                with tarfile.open(half / name) as archive:
+                    archive.extractall(half, filter="data")
+                (half / name).unlink()
+            _inflate("chromium", half / "chromium")
+            (half / "chromium").chmod(0o755)
+            half.rename(home)
     home = home.resolve()
     environment = {"LD_LIBRARY_PATH": str(home / "lib")}
     if not Path("/etc/fonts/fonts.conf").exists():  # a bare machine: the fonts that came with it

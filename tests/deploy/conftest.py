@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.files import ROOT
+from tests.once import one_at_a_time
 
 BUILD = ROOT / "build"
 APT_WITHIN_S = 100.0
@@ -66,12 +67,16 @@ def bare_debian() -> Path:
 
 def unpacked(package: str) -> Path:
     """Where a package of Debian's archive is unpacked; skips where it cannot be had."""
+    with one_at_a_time(BUILD):
+        return _unpacked(package)
+
+
+def _unpacked(package: str) -> Path:
     cache = BUILD / package
     if cache.exists():
         return cache
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
         pytest.skip(f"{package} is not installed, and this is no Debian to take it from")
-    BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
         folder = Path(name)
         archive = _download(package, folder)
@@ -79,8 +84,7 @@ def unpacked(package: str) -> Path:
             pytest.skip(f"{package} is not installed, and apt-get cannot download it")
         content = folder / "content"
         subprocess.run(["dpkg", "-x", str(archive), str(content)], check=True)
-        if not cache.exists():  # another run may have been faster
-            content.rename(cache)
+        content.rename(cache)
     return cache
 
 

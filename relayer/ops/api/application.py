@@ -69,10 +69,12 @@ class DappApi:
     @property
     def guards(self) -> list[Middleware]:
         """What stands between a request and every page."""
-        return [
-            cors.preflight(self._limits.cors_origins),
-            self._limiter.middleware(),
-        ]
+        return [cors.preflight(self._limits.cors_origins), self.limiting]
+
+    @property
+    def limiting(self) -> Middleware:
+        """Refuses who asks too often, counted over every address that the API is served at."""
+        return self._limiter.middleware()
 
     def hang_into(self, app: web.Application) -> None:
         """Add the pages to the public application."""

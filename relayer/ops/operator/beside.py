@@ -39,7 +39,10 @@ class Beside:
         readers = bounded(READS_AT_ONCE, streams=frozenset({EVENTS_PATH}))
         return [
             *(self._for(one, is_open=False) for one in guards),
-            self._for(readers, is_open=True),
+            *(
+                self._for(one, is_open=True)
+                for one in (self._api.counting, self._api.limiting, readers)
+            ),
         ]
 
     def _for(self, guard: Middleware, *, is_open: bool) -> Middleware:

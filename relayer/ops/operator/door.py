@@ -102,7 +102,7 @@ class Door:
         told = "too_many_failures" if too_often else why
         self._metrics.operator_refused(told)
         if self._notes.take():
-            what = f"{request.method} {_path(request)}"
+            what = f"{request.method} {_page(request)}"
             self._log.warning("operator_refused", why=told, remote=remote, what=what)
             await self._kept(
                 self._audit.note_stranger(
@@ -185,6 +185,12 @@ _STATUS: tuple[tuple[type[RelayerError], int], ...] = (
 
 def _remote(request: web.Request) -> str:
     return printable(request.remote or "unknown", 64)
+
+
+def _page(request: web.Request) -> str:
+    """The page that was asked for, never what a stranger wrote in its place: it may be a token."""
+    resource = request.match_info.route.resource
+    return "(no such page)" if resource is None else resource.canonical
 
 
 def _path(request: web.Request) -> str:
