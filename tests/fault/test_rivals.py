@@ -54,7 +54,8 @@ def _rival(world: Devnet, tmp_path: Path, place: int) -> RelayerProcess:
     """A relayer with a store of its own and one of the two funded keys."""
     config = world.config()
     port = free_port()
-    config["http"] = {"host": "127.0.0.1", "port": port}
+    # the test asks for every message again and again, from one address
+    config["http"] = {"host": "127.0.0.1", "port": port, "rate_per_s": 10_000, "burst": 10_000}
     config["data_dir"] = str(tmp_path / f"data-{place}")
     for chain in config["chains"].values():
         chain["signers"] = [chain["signers"][place]]
