@@ -158,10 +158,12 @@ def target_of(
     *,
     chains: Mapping[str, ChainId],
     routes: Collection[Route],
+    signers: Collection[Address] | None = None,
 ) -> Target:
     """What a person names by a chain's name or id, a route or an address.
 
-    `UnknownRecord` names what there is when the configuration has no such chain or route.
+    `UnknownRecord` names what there is when the configuration has no such chain or route, or no
+    such signer where `signers` are known.
     """
     match kind:
         case PauseKind.CHAIN | PauseKind.LANE:
@@ -174,6 +176,9 @@ def target_of(
         case PauseKind.SIGNER:
             if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
                 raise UnknownRecord(f"signer: {text[:80]!r} is not 0x and 40 hex digits")
+            if signers is not None and text.lower() not in signers:
+                ours = _some(sorted(signers))
+                raise UnknownRecord(f"signer: {text} is none of ours; known: {ours}")
             return Target(kind, text.lower())
 
 

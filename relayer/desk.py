@@ -70,7 +70,10 @@ class Desk:
 
     def target(self, kind: PauseKind, text: str) -> Target:
         parts = self._parts
-        return target_of(kind, text, chains=parts.chain_ids, routes=parts.routes)
+        signers = {one for chain in parts.chains for one in parts.signers_of(chain)}
+        return target_of(
+            kind, text, chains=parts.chain_ids, routes=parts.routes, signers=signers or None
+        )
 
     async def look_at_pauses(self) -> None:
         await self._parts.engine.pauses.refresh()
