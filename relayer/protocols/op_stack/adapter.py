@@ -25,6 +25,7 @@ from relayer.message import BlockNumber, BridgeName, Fact, Gate, MessageId, Reco
 from relayer.protocols.op_stack.claims import Claims
 from relayer.protocols.op_stack.contracts import MESSAGE_NONCE, NONCE_BITS, read_number
 from relayer.protocols.op_stack.delivery import Deliveries, Ends
+from relayer.protocols.op_stack.doubts import Doubts
 from relayer.protocols.op_stack.events import (
     DESTINATION_TOPICS,
     ORIGIN_TOPICS,
@@ -94,17 +95,19 @@ class OpStackAdapter:
             factory=l1.dispute_game_factory,
             now=context.now,
         )
+        snapshots = Snapshots(name, self._l2, l2.message_passer, lambda: context.proofs)
         self._proving = Proving(
             name=name,
             rollup=self._l2,
             claims=Claims(self._l1, self._l2.chain_id, news=self._news, now=context.now),
-            snapshots=Snapshots(name, self._l2, l2.message_passer, lambda: context.proofs),
+            snapshots=snapshots,
             gate=self._provable,
         )
         self._deliveries = Deliveries(
             Ends(self._route, messengers, self._l1),
             self._portal,
             Outcomes(self._l1, l1.portal, BlockNumber(l1.start_block)),
+            doubts=Doubts(self._l2, snapshots),
             proving=self._proving,
             finishing=Finishing(
                 Trials(self._l1), messenger=l1.messenger, clock=self._clock, now=context.now

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from relayer.adapter import ChainReader, Done, Refuse, Step, View, Wait
+from relayer.adapter import Call, ChainReader, Done, Refuse, Step, View, Wait
 from relayer.errors import BadChainData, Permanent, Transient
 from relayer.message import Address, MessageId, Reason, Record, Route
 from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.contracts import read_flag
+from relayer.protocols.op_stack.doubts import Doubts
 from relayer.protocols.op_stack.finishing import Finishing
 from relayer.protocols.op_stack.outcomes import Outcome, Outcomes
-from relayer.protocols.op_stack.parcels import Parcel, Steps, open_record
+from relayer.protocols.op_stack.parcels import Parcel, Steps, Unproved, open_record
 from relayer.protocols.op_stack.portal import Misfit, Portal, Rules
 from relayer.protocols.op_stack.proven import PROOF_CLOCK, Proof, best_of, read_proofs
 from relayer.protocols.op_stack.proving import Proving
@@ -52,12 +53,14 @@ class Deliveries:
         portal: Portal,
         outcomes: Outcomes,
         *,
+        doubts: Doubts,
         proving: Proving,
         finishing: Finishing,
     ) -> None:
         self._ends = ends
         self._portal = portal
         self._outcomes = outcomes
+        self._doubts = doubts
         self._proving = proving
         self._finishing = finishing
 
@@ -86,9 +89,13 @@ class Deliveries:
             steps.update((one.id, refusal) for one in opened)
             return
         left, replays = await self._unfinished(rules, opened, steps)
-        proofs = await read_proofs(self._ends.l1, rules, [one.withdrawal for one in left])
+        rollup = self._ends.route.origin
+        asked = [one.withdrawal for one in left]
+        proofs = await read_proofs(self._ends.l1, rules, asked, rollup=rollup)
         latest = (await self._ends.l1.header("latest")).timestamp
-        unproved: list[tuple[Parcel, str]] = []
+        proofs = await self._doubts.judge(proofs, latest)
+        unproved: list[Unproved] = []
+        doubted: dict[MessageId, Wait] = {}
         finals: list[tuple[Parcel, Proof]] = []
         for one in left:
             mine = proofs[one.withdrawal.hash]
@@ -98,25 +105,30 @@ class Deliveries:
                 steps[one.id] = Wait(Reason.AWAITING_ROOT, bar)
                 continue
             if proof is None or _was_put_off(one.record, proof):
-                unproved.append((one, _lost(mine)))
+                unproved.append(Unproved(one, _lost(mine)))
                 continue
             wait = self._finishing.wait_for(proof, latest)
-            if wait is None:
+            if wait is not None and proof.doubt:
+                unproved.append(Unproved(one, newer_than=proof.newer_than))
+                doubted[one.id] = replace(wait, detail=f"{wait.detail}; {proof.doubt}")
+            elif wait is None:
                 finals.append((one, proof))
             else:
                 steps[one.id] = wait
         await self._finishing.add_steps(rules, finals, replays, steps)
         await self._prove(rules, unproved, steps)
+        for message_id, wait in doubted.items():
+            if not isinstance(steps[message_id], Call):
+                steps[message_id] = wait
 
-    async def _prove(
-        self, rules: Rules, unproved: Sequence[tuple[Parcel, str]], steps: Steps
-    ) -> None:
+    async def _prove(self, rules: Rules, unproved: Sequence[Unproved], steps: Steps) -> None:
         """Proofs need the rollup; one that is down stops no withdrawal that is proved already."""
         try:
             await self._proving.add_steps(rules, unproved, steps)
         except (Transient, Permanent) as error:
             sick = Wait(Reason.SOURCE_UNREACHABLE, str(error)[:300], recheck_s=SICK_RECHECK_S)
-            steps.update((one.id, sick) for one, _ in unproved if one.id not in steps)
+            ids = (one.parcel.id for one in unproved)
+            steps.update((one, sick) for one in ids if one not in steps)
 
     async def _unfinished(
         self, rules: Rules, opened: Sequence[Parcel], steps: Steps

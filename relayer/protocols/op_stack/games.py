@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 from relayer.adapter import ChainReader, View, ViewResult
 from relayer.errors import BadChainData
-from relayer.message import Address
+from relayer.message import Address, ChainId
 from relayer.protocols.op_stack import contracts
-from relayer.protocols.op_stack.contracts import MAX_TIME, address_word, read_flag, read_number
+from relayer.protocols.op_stack.contracts import (
+    MAX_TIME,
+    SUPER_TYPES,
+    address_word,
+    read_flag,
+    read_number,
+    read_word,
+    word,
+)
 from relayer.protocols.op_stack.portal import Rules
 
 _OWN = (
@@ -39,16 +47,25 @@ class GameState:
     """An undisputed game can be resolved so long after its creation; 0 when it does not say."""
     flaw: str
     """Why nothing can be proved against it, or finalised on it; empty when it is good."""
+    root: bytes = bytes(32)
+    """The rollup's root that it claims."""
+    place: int = 0
+    """The layer-2 block that the root is of; of a super root, the layer-2 time."""
+    is_super: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.resolved is None
 
 
 async def read_states(
-    reader: ChainReader, rules: Rules, games: Iterable[Address]
+    reader: ChainReader, rules: Rules, games: Iterable[Address], *, rollup: ChainId
 ) -> dict[Address, GameState]:
     """The state of each game at the latest block, in one read."""
     wanted = sorted(set(games))
     if not wanted:
         return {}
-    views = [view for game in wanted for view in state_views(rules, game)]
+    views = [view for game in wanted for view in state_views(rules, game, rollup=rollup)]
     answers = await reader.read(views)
     size = len(views) // len(wanted)
     return {
@@ -57,9 +74,15 @@ async def read_states(
     }
 
 
-def state_views(rules: Rules, game: Address) -> list[View]:
-    """What to ask of a game, and of whoever judges it."""
-    own = [View(game, selector) for selector in _OWN]
+def state_views(rules: Rules, game: Address, *, rollup: ChainId) -> list[View]:
+    """What to ask of a game, and of whoever judges it.
+
+    A super root is of many rollups, and ours has its own root in it. Newer games and older ones
+    name the place differently.
+    """
+    own = [View(game, selector) for selector in (*_OWN, contracts.ROOT_CLAIM)]
+    own.append(View(game, contracts.ROOT_CLAIM_OF + word(rollup)))
+    own += [View(game, contracts.GAME_SEQUENCE), View(game, contracts.GAME_BLOCK)]
     if rules.registry is None:
         return [*own, View(rules.portal, contracts.PORTAL_BLACKLIST + address_word(game))]
     return own + [View(rules.registry, one + address_word(game)) for one in _REGISTRY]
@@ -71,7 +94,7 @@ def read_state(rules: Rules, answers: list[ViewResult]) -> GameState:
         created, kind, status, resolved = (
             read_number(answer, "a game", below=MAX_TIME) for answer in answers[:4]
         )
-        judged = [read_flag(answer, "a judgement of a game") for answer in answers[5:]]
+        judged = [read_flag(answer, "a judgement of a game") for answer in answers[9:]]
     except BadChainData as error:
         return GameState(0, None, 0, f"unreadable ({error})")
     limit = answers[4]
@@ -82,7 +105,15 @@ def read_state(rules: Rules, answers: list[ViewResult]) -> GameState:
     elif not flaw and status > contracts.DEFENDER_WINS:
         flaw = f"in the unknown state {status}"
     is_open = status == contracts.IN_PROGRESS or not resolved
-    return GameState(created, None if is_open else resolved, min(clock_s, MAX_TIME), flaw)
+    is_super, root, place = kind in SUPER_TYPES, bytes(32), 0
+    try:
+        root = read_word(answers[6 if is_super else 5], "its root")
+        place = read_number(answers[7] if answers[7].ok else answers[8], "its place", below=2**53)
+        flaw = flaw or ("" if any(root) else "a zero root")
+    except BadChainData as error:
+        flaw = flaw or f"unreadable ({error})"
+    when = None if is_open else resolved
+    return GameState(created, when, min(clock_s, MAX_TIME), flaw, root, place, is_super)
 
 
 def _flaw(rules: Rules, judged: list[bool], *, created: int, kind: int) -> str:

@@ -31,6 +31,17 @@ class Parcel:
         return self.record.message.at.block
 
 
+@dataclass(frozen=True, slots=True)
+class Unproved:
+    """A parcel that needs a proof of our own."""
+
+    parcel: Parcel
+    before: str = ""
+    """What happened to its former proof, for people."""
+    newer_than: int = 0
+    """Only games created after this second will do."""
+
+
 def open_record(
     record: Record, route: Route, messengers: tuple[Address, Address]
 ) -> Parcel | Refuse:

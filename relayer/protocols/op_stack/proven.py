@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relayer.adapter import ChainReader, Clock, View
-from relayer.message import Address, Timestamp
+from relayer.message import Address, ChainId, Timestamp
 from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.contracts import (
     MAX_TIME,
@@ -44,8 +44,17 @@ class Proof:
     """Why it is good for nothing any more."""
     bar: str = ""
     """Why the portal takes no other proof yet."""
-    is_open: bool = False
-    """Its game is not decided yet, so its clock shows when it could be at the earliest."""
+    game: GameState | None = None
+    """None when it was made against an output."""
+    doubt: str = ""
+    """Why another one is made where that can be, though this may still come to be used."""
+    newer_than: int = 0
+    """The other one must be on a game created after this second."""
+
+    @property
+    def is_open(self) -> bool:
+        """Its game is not decided yet, so its clock shows when it could be at the earliest."""
+        return self.game is not None and self.game.is_open
 
     @property
     def due(self) -> int:
@@ -54,7 +63,7 @@ class Proof:
 
 
 async def read_proofs(
-    reader: ChainReader, rules: Rules, withdrawals: Sequence[Withdrawal]
+    reader: ChainReader, rules: Rules, withdrawals: Sequence[Withdrawal], *, rollup: ChainId
 ) -> dict[bytes, list[Proof]]:
     """All proofs of each withdrawal, by its hash, at the latest block.
 
@@ -62,13 +71,16 @@ async def read_proofs(
     """
     if rules.generation is Generation.OUTPUTS:
         return await _of_outputs(reader, rules, withdrawals)
-    return await _of_games(reader, rules, withdrawals)
+    return await _of_games(reader, rules, withdrawals, rollup=rollup)
 
 
 def best_of(proofs: Sequence[Proof]) -> Proof | None:
-    """The proof without a flaw that can be used first; None when none is good."""
+    """The proof without a flaw that can be used first; None when none is good.
+
+    Those in doubt, or whose game is open, come after the others.
+    """
     good = [proof for proof in proofs if not proof.flaw]
-    return min(good, key=lambda proof: (proof.is_open, proof.due), default=None)
+    return min(good, key=lambda proof: (bool(proof.doubt), proof.is_open, proof.due), default=None)
 
 
 # --- outputs -----------------------------------------------------------------------------------
@@ -121,12 +133,12 @@ class _Stored:
 
 
 async def _of_games(
-    reader: ChainReader, rules: Rules, withdrawals: Sequence[Withdrawal]
+    reader: ChainReader, rules: Rules, withdrawals: Sequence[Withdrawal], *, rollup: ChainId
 ) -> dict[bytes, list[Proof]]:
     hashes = [one.hash for one in withdrawals]
     submitters = await _submitters(reader, rules, hashes)
     stored = await _stored(reader, rules, submitters)
-    states = await read_states(reader, rules, (one.game for one in stored))
+    states = await read_states(reader, rules, (one.game for one in stored), rollup=rollup)
     found: dict[bytes, list[Proof]] = {digest: [] for digest in hashes}
     for one in stored:
         found[one.digest].append(_proof(rules, one, states[one.game]))
@@ -176,5 +188,5 @@ def _proof(rules: Rules, stored: _Stored, game: GameState) -> Proof:
             Clock(GAME_CLOCK, Timestamp(decided + rules.root_delay_s)),
         ),
         flaw=game.flaw,
-        is_open=game.resolved is None,
+        game=game,
     )

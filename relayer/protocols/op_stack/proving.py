@@ -7,15 +7,15 @@ its state is what nodes are surest to have. A root that ours contradicts is pass
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from relayer.adapter import Call, ChainReader, Header, Wait
 from relayer.errors import BadChainData
-from relayer.message import BridgeName, Gate, Reason
+from relayer.message import BlockNumber, BridgeName, Gate, MessageId, Reason
 from relayer.protocols.op_stack.claims import Claim, Claims
-from relayer.protocols.op_stack.parcels import Parcel, Steps
+from relayer.protocols.op_stack.parcels import Parcel, Steps, Unproved
 from relayer.protocols.op_stack.portal import Generation, Rules
 from relayer.protocols.op_stack.snapshots import NoState, Snapshot, Snapshots
 
@@ -25,6 +25,8 @@ WRONG_RECHECK_S = 60.0
 FAR_OFF = 86_400
 """A claim of a block or second so far beyond our final one is nobody's business yet."""
 STATE_RECHECK_S = 10.0
+DRIFT_S = 3600.0
+"""A rollup's clock may run ahead of layer 1's by its sequencer drift, half an hour at most."""
 TRIED = 8
 """Claims whose state is looked into for one batch."""
 
@@ -37,6 +39,29 @@ class _Excuse:
     detail: str
     recheck_s: float
     upto: int
+
+
+@dataclass(slots=True)
+class _Turn:
+    """How far one batch has come."""
+
+    final: Header
+    left: dict[MessageId, Unproved]
+    """What is not served yet."""
+    excuses: list[_Excuse] = field(default_factory=list)
+    tried: int = 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more claims are to be looked at."""
+        return bool(self.left) and self.tried < TRIED
+
+    def covered_by(self, claim: Claim, block: int | None) -> list[Parcel]:
+        """What the claim of that block serves."""
+        if block is None:
+            return []
+        left = (one for one in self.left.values() if claim.made > one.newer_than)
+        return [one.parcel for one in left if one.parcel.block <= block]
 
 
 class Proving:
@@ -58,33 +83,45 @@ class Proving:
         self._log = structlog.get_logger("relayer").bind(bridge=name)
         self._told: set[bytes] = set()
 
-    async def add_steps(
-        self, rules: Rules, parcels: Sequence[tuple[Parcel, str]], steps: Steps
-    ) -> None:
-        """Prove each parcel or say what it waits for; with it comes what happened to its proof."""
+    async def add_steps(self, rules: Rules, parcels: Sequence[Unproved], steps: Steps) -> None:
+        """Prove each parcel or say what it waits for."""
         if not parcels:
             return
-        claims = await self._claims.newest(rules)
-        final = await self._rollup.final_header()
-        left = {parcel.id: (parcel, before) for parcel, before in parcels}
-        excuses: list[_Excuse] = []
-        tried = 0
+        turn = _Turn(await self._rollup.final_header(), {one.parcel.id: one for one in parcels})
+        claims = page = await self._claims.newest(rules)
+        await self._serve(rules, page, turn, steps)
+        since = await self._sent_since(turn) if turn.goes_on else 0.0
+        while page and turn.goes_on:
+            page = await self._claims.older(rules, known=len(claims), since=since)
+            claims = [*claims, *page]
+            await self._serve(rules, page, turn, steps)
+        for one in turn.left.values():
+            steps[one.parcel.id] = self._wait(one, claims, turn.excuses)
+
+    async def _serve(
+        self, rules: Rules, claims: Sequence[Claim], turn: _Turn, steps: Steps
+    ) -> None:
+        """Prove against these claims what they cover."""
         for claim in self._usable(claims):
-            block = await self._block_of(claim, final, excuses)
-            covered = [one for one, _ in left.values() if block is not None and one.block <= block]
-            if block is None or not covered or await self._is_wrong(claim, block, excuses):
+            block = await self._block_of(claim, turn.final, turn.excuses)
+            covered = turn.covered_by(claim, block)
+            if block is None or not covered or await self._is_wrong(claim, block, turn.excuses):
                 continue
-            if tried == TRIED:
+            if not turn.goes_on:
                 break
-            tried += 1
-            snapshot = await self._trusted(claim, block, covered, excuses)
+            turn.tried += 1
+            snapshot = await self._trusted(claim, block, covered, turn.excuses)
             if snapshot is None:
                 continue
             for parcel in covered:
                 steps[parcel.id] = _step(rules, parcel, claim, snapshot)
-                del left[parcel.id]
-        for parcel, before in left.values():
-            steps[parcel.id] = self._wait(parcel, before, claims, excuses)
+                del turn.left[parcel.id]
+
+    async def _sent_since(self, turn: _Turn) -> float:
+        """No root that covers what is left is older than this, in seconds of layer 1."""
+        oldest = min(one.parcel.block for one in turn.left.values())
+        sent = await self._rollup.header(BlockNumber(oldest))
+        return sent.timestamp - DRIFT_S
 
     async def level(self, rules: Rules) -> int:
         """The highest layer-2 block that a claim covers which is not known to be wrong."""
@@ -166,9 +203,10 @@ class Proving:
         )
 
     def _wait(
-        self, parcel: Parcel, before: str, claims: Sequence[Claim], excuses: Sequence[_Excuse]
+        self, unproved: Unproved, claims: Sequence[Claim], excuses: Sequence[_Excuse]
     ) -> Wait:
         """Why no claim serves it: the word on one that covers it, or on the newest of all."""
+        parcel, before = unproved.parcel, unproved.before
         for excuse in excuses:
             if parcel.block <= excuse.upto:
                 # a claim that only lacks its state holds the gate open: no use waiting there

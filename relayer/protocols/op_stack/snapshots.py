@@ -21,7 +21,8 @@ from relayer.trees.state_proof import MAX_NODE_BYTES, MAX_NODES, prove_account, 
 
 SLOTS_AT_ONCE = 256
 """Slots in one `eth_getProof`; each answers some 4 kB."""
-HEADERS_KEPT = 64
+HEADERS_KEPT = 256
+"""More than there are claims looked through, lest wrong ones be reckoned over and over."""
 MOST_STEPS = 128
 """Headers read to find a block by its time: bisection needs 63 at worst."""
 

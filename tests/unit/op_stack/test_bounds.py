@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from relayer.adapter import Log
+from relayer.adapter import Call, Log
 from relayer.errors import RangeTooWide
 from relayer.message import Address, BlockNumber, MessageId, Reason
 from relayer.protocols.op_stack.claims import PAGE, PAGES
+from relayer.protocols.op_stack.contracts import GAME_AT
 from relayer.protocols.op_stack.outcomes import MOST_SEARCHES, SEARCHED_AT_ONCE, Outcomes
 from relayer.protocols.op_stack.snapshots import SLOTS_AT_ONCE
 from tests.unit.op_stack.world import (
@@ -91,6 +92,35 @@ async def test_flawed_games_are_looked_behind_page_by_page(games: World) -> None
     assert called(await games.step(record), "prove").evidence["index"] == "0"
     games.claim(good.place, blacklisted=True)
     waits(await games.step(record), Reason.AWAITING_ROOT)
+
+
+@pytest.mark.parametrize("are_true", [True, False])
+async def test_what_covers_nothing_hides_no_root(games: World, are_true: bool) -> None:
+    """Anybody may put true roots of old blocks, or wrong ones, on top of the one that serves."""
+    games.l2.mine(PAGE * (PAGES - 1))
+    (record,) = games.send(withdrawal(0))
+    games.claim()
+    for number in range(PAGE * (PAGES - 1)):
+        lie = games.claim(block=number + 1) if are_true else games.claim()
+        if not are_true:
+            lie.root = bytes([number + 1]) * 32
+    for _ in range(PAGE * PAGES // 8):
+        step = await games.step(record)
+        if isinstance(step, Call):
+            break
+        games.pass_s(60)
+    assert called(step, "prove").evidence["index"] == "0"
+
+
+async def test_no_root_is_looked_for_of_before_the_withdrawal(games: World) -> None:
+    """It cannot cover what was not sent yet: in good times one page is all that is read."""
+    for _ in range(2 * PAGE):
+        games.claim().created = 900_000
+    (record,) = games.send(withdrawal(0))
+    games.l1.reads.clear()
+    waits(await games.step(record), Reason.AWAITING_ROOT)
+    asked = [one for views in games.l1.reads for one in views if one.data[:4] == GAME_AT]
+    assert len(asked) == PAGE
 
 
 async def test_many_withdrawals_are_proved_in_few_requests(games: World) -> None:

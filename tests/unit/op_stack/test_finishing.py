@@ -10,22 +10,27 @@ from eth_abi.abi import encode as abi_encode
 from relayer.adapter import Done
 from relayer.message import Address, Gas, Reason, Record
 from relayer.protocols.op_stack import contracts
+from relayer.protocols.op_stack.doubts import OVERDUE_S, RECKONED
 from relayer.protocols.op_stack.proven import ENDS, GAME_CLOCK, OUTPUT_CLOCK, PROOF_CLOCK
 from tests.fakes import Reverts
 from tests.unit.op_stack.world import (
     CLOCK_S,
     L1_MESSENGER,
     L1_TIME,
+    PERMISSIONLESS,
     PORTAL,
     PROOF_DELAY_S,
     RIVAL,
     ROOT_DELAY_S,
+    SUPER,
     US,
     World,
+    address_of_game,
     called,
     finalized_log,
     refused,
     relayed,
+    section,
     waits,
     withdrawal,
 )
@@ -216,6 +221,102 @@ async def test_a_long_list_of_proofs_is_read_from_both_ends(games: World) -> Non
         view for views in games.l1.reads for view in views if view.data[:4] == contracts.SUBMITTER
     ]
     assert len(asked) == 2 * ENDS
+
+
+# --- proofs in doubt -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [PERMISSIONLESS, SUPER])
+async def test_a_strangers_proof_against_a_wrong_root_is_not_waited_for(
+    games: World, kind: int
+) -> None:
+    """Whoever lies loses in the end, and all who waited with them: we prove on an honest game."""
+    record = sent(games)
+    lie = games.claim(kind=kind)
+    lie.root = b"\x66" * 32
+    games.prove(record, lie, by=RIVAL)
+    games.l2.mine()
+    assert "of a wrong root, 0x6666" in waits(await games.step(record), Reason.ROOT_MISMATCH).detail
+    honest = games.claim()
+    assert called(await games.step(record), "prove").evidence["index"] == "1"
+    games.prove(record, honest)
+    wait = waits(await games.step(record), Reason.AWAITING_TIME)
+    assert address_of_game(1) in wait.detail
+
+
+async def test_a_proof_whose_root_cannot_be_checked_is_waited_for_only_in_need(
+    games: World,
+) -> None:
+    """No node has the state of its block: another game is better, and it is better than none."""
+    record = sent(games)
+    honest = games.claim()
+    honest.blacklisted = True
+    unknown = games.claim()
+    games.l2.pruned.add(unknown.place)
+    games.prove(record, unknown, by=RIVAL)
+    wait = waits(await games.step(record), Reason.AWAITING_TIME)
+    assert "cannot be checked" in wait.detail
+    assert wait.gate == L1_TIME
+    honest.blacklisted = False
+    games.pass_s(60)
+    assert called(await games.step(record), "prove").evidence["index"] == "0"
+    games.resolve(unknown)
+    games.pass_s(PROOF_DELAY_S + ROOT_DELAY_S + 1)
+    assert submitter(called(await games.step(record), "finalize").data) == RIVAL
+
+
+async def test_a_checked_root_stays_known_when_nodes_have_forgotten_it(games: World) -> None:
+    """The proof of a right root is kept, as for our own proofs, and read again after a restart."""
+    record = sent(games)
+    game = games.claim()
+    games.prove(record, game, by=RIVAL)
+    waits(await games.step(record), Reason.AWAITING_TIME)
+    games.l2.pruned.add(game.place)
+    games.adapter = type(games.adapter)(games.adapter.name, section(games.version), games.context)
+    games.claim()
+    assert "checked" not in waits(await games.step(record), Reason.AWAITING_TIME).detail
+
+
+async def test_few_roots_are_reckoned_for_one_batch(games: World) -> None:
+    """A stranger may prove against many games; each look takes some, and never one again."""
+    records = games.send(*(withdrawal(number) for number in range(RECKONED + 3)))
+    for record in records:
+        lie = games.claim()
+        lie.root = b"\x66" * 32
+        games.prove(record, lie, by=RIVAL)
+    for expected in (RECKONED, RECKONED + 3, RECKONED + 3):
+        steps = await games.adapter.next_steps(records)
+        wrong = [one for one in steps.values() if getattr(one, "reason", "") == "root_mismatch"]
+        assert len(wrong) == expected
+
+
+@pytest.mark.parametrize("by", [US, RIVAL])
+async def test_a_forgotten_game_is_left_for_a_newer_one(games: World, by: Address) -> None:
+    """Once, and not for an older game or the same; if it is resolved after all, it serves."""
+    record = sent(games)
+    games.claim()
+    forgotten = games.claim()
+    games.prove(record, forgotten, by=by)
+    games.pass_s(PROOF_DELAY_S + ROOT_DELAY_S + CLOCK_S + int(OVERDUE_S))
+    wait = waits(await games.step(record), Reason.AWAITING_TIME)
+    assert "nobody has resolved" in wait.detail
+    newer = games.claim()
+    assert called(await games.step(record), "prove").evidence["index"] == "2"
+    games.prove(record, newer, by=US)
+    wait = waits(await games.step(record), Reason.AWAITING_TIME)
+    assert address_of_game(2) in wait.detail
+    games.resolve(newer)
+    games.pass_s(PROOF_DELAY_S + 1)
+    assert submitter(called(await games.step(record), "finalize").data) == US
+
+
+async def test_a_game_that_is_a_little_late_is_waited_for(games: World) -> None:
+    """Its proof is older than any new one would be."""
+    record = sent(games)
+    games.prove(record, games.claim())
+    games.pass_s(PROOF_DELAY_S + ROOT_DELAY_S + int(OVERDUE_S) // 2)
+    games.claim()
+    waits(await games.step(record), Reason.AWAITING_TIME)
 
 
 # --- the one call --------------------------------------------------------------------------------
