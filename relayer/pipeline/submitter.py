@@ -45,13 +45,9 @@ from relayer.pipeline.suspects import Suspects
 from relayer.store import Charge, IntentCall, Lease, Store
 
 DEAR_RECHECK_S = 15.0
-UNSIMULATED_RECHECK_S = 5.0
 AT_ONCE_S = 0.0
 LOOK_AGAIN_S = 2.0
 TRANSACTIONS_PER_TICK = 8
-HEAD_MAY_LAG = 64
-"""Blocks that a receipt may be ahead of the newest header we have read."""
-NOBODY = Address("0x" + "00" * 20)
 
 
 class Submitter:
