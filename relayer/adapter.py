@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
+from relayer.errors import ConfigInvalid
 from relayer.message import (
     Address,
     BlockHash,
@@ -411,6 +412,19 @@ class AdapterContext(Protocol):
 
     @property
     def now(self) -> Callable[[], Timestamp]: ...
+
+
+def require_chains(context: AdapterContext, bridge: BridgeName, named: Mapping[str, str]) -> None:
+    """Raise `ConfigInvalid` when a setting names a chain that the configuration does not have.
+
+    `named` maps each setting's path within the bridge's section to the chain it names.
+    """
+    for setting, chain in named.items():
+        if chain not in context.chains:
+            known = ", ".join(sorted(context.chains))
+            raise ConfigInvalid(
+                f"bridges.{bridge}.{setting}: no chain {chain!r}; configured are {known}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

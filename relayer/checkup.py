@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relayer import protocols
+from relayer.abi import selector
 from relayer.adapter import Adapter, Checkable, Expectation, LogSource
 from relayer.chains import ChainClient
 from relayer.chains.roll_call import Present, roll_call
 from relayer.chains.signers import Opener, openers_of
 from relayer.errors import CallReverted, RelayerError, RpcRefused
-from relayer.keccak import keccak256
 from relayer.message import Address, BridgeName, ChainId, Wei
 from relayer.ops.views import Finding
 from relayer.settings import ChainSettings, Settings
@@ -158,7 +158,7 @@ async def _expectation(chain: ChainClient, bridge: BridgeName, wanted: Expectati
     """Ask the contract itself; each question alone, as some precompiles mind who asks."""
     subject, contract = f"bridges.{bridge}.{wanted.field}", wanted.contract
     for view in wanted.views:
-        call = {"to": contract, "data": "0x" + keccak256(view.encode())[:4].hex()}
+        call = {"to": contract, "data": "0x" + selector(view).hex()}
         try:
             answer = await chain.call(call)
         except (CallReverted, RpcRefused):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relayer.abi import address_word, array, dynamic, word
 from relayer.adapter import View, ViewResult
 from relayer.errors import BadChainData
 from relayer.message import Address
@@ -29,14 +30,14 @@ CALL_BYTES = 192
 
 def encode_aggregate3(views: Sequence[View], *, allow_failure: bool = True) -> bytes:
     """Calldata of `aggregate3`, every view with the same `allow_failure`."""
-    heads = [_word_of_address(view.to) + _word(int(allow_failure)) for view in views]
+    heads = [address_word(view.to) + word(int(allow_failure)) for view in views]
     return AGGREGATE3 + _array(heads, [view.data for view in views])
 
 
 def encode_aggregate3_value(calls: Sequence[tuple[Address, bool, int, bytes]]) -> bytes:
     """Calldata of `aggregate3Value`; calls are (to, allow failure, value in wei, data)."""
     heads = [
-        _word_of_address(to) + _word(int(allow_failure)) + _word(value)
+        address_word(to) + word(int(allow_failure)) + word(value)
         for to, allow_failure, value, _ in calls
     ]
     return AGGREGATE3_VALUE + _array(heads, [call[3] for call in calls])
@@ -102,23 +103,10 @@ def chunks(views: Sequence[View]) -> list[list[View]]:
 def _array(heads: Sequence[bytes], payloads: Sequence[bytes]) -> bytes:
     """One dynamic array of tuples that end in a `bytes` member."""
     tails = [
-        head + _word(len(head) + 32) + _word(len(payload)) + payload + bytes(-len(payload) % 32)
+        head + word(len(head) + 32) + dynamic(payload)
         for head, payload in zip(heads, payloads, strict=True)
     ]
-    offsets = []
-    at = 32 * len(tails)
-    for tail in tails:
-        offsets.append(_word(at))
-        at += len(tail)
-    return b"".join([_word(32), _word(len(tails)), *offsets, *tails])
-
-
-def _word(number: int) -> bytes:
-    return number.to_bytes(32, "big")
-
-
-def _word_of_address(address: Address) -> bytes:
-    return bytes(12) + bytes.fromhex(address[2:])
+    return word(32) + array(tails)
 
 
 def _number(answer: bytes, at: int) -> int:

@@ -18,8 +18,8 @@ from typing import Any
 from eth_abi.abi import decode, encode
 from eth_abi.grammar import TupleType, parse
 
+from relayer.abi import selector
 from relayer.errors import ConfigInvalid
-from relayer.keccak import keccak256
 
 FACTORIES = Path("@hyperlane-xyz/core/dist/typechain/factories/contracts")
 VIEM_CONSTANTS = Path("viem/_esm/constants/contracts.js")
@@ -102,7 +102,7 @@ def abi_type(entry: dict[str, Any]) -> str:
 
 def encode_call(signature: str, arguments: Sequence[Any] = ()) -> bytes:
     """Call data for a signature such as `deploy(address[],uint8)`."""
-    return keccak256(signature.encode())[:4] + encode(_argument_types(signature), arguments)
+    return selector(signature) + encode(_argument_types(signature), arguments)
 
 
 def decode_result(types: Sequence[str], answer: bytes) -> tuple[Any, ...]:

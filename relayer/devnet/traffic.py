@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
+from relayer.abi import address_word
 from relayer.devnet.accounts import SENDERS, Account
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
@@ -131,7 +132,7 @@ class Traffic:
         for parcel in parcels:
             arguments = [
                 parcel.destination.hyperlane.domain,
-                bytes.fromhex(parcel.recipient[2:]).rjust(32, b"\x00"),
+                address_word(parcel.recipient),
                 parcel.body,
             ]
             queue.call(

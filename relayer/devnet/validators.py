@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from relayer.abi import address_word
 from relayer.devnet.accounts import ANNOUNCER, Account
 from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
@@ -56,7 +57,7 @@ class Checkpoint:
 
     def digest(self) -> bytes:
         """What a validator signs by `personal_sign`."""
-        scope = keccak256(_word(self.domain, 4) + _padded(self.hook) + b"HYPERLANE")
+        scope = keccak256(_word(self.domain, 4) + address_word(self.hook) + b"HYPERLANE")
         return keccak256(scope + self.root + _word(self.index, 4) + self.message_id)
 
 
@@ -75,7 +76,7 @@ class Validator:
 
     def announcement(self, chain: HyperlaneChain) -> tuple[dict[str, Any], bytes]:
         """The announcement's JSON and its signature."""
-        mailbox = _padded(chain.mailbox)
+        mailbox = address_word(chain.mailbox)
         scope = keccak256(_word(chain.domain, 4) + mailbox + b"HYPERLANE_ANNOUNCEMENT")
         signature = self.account.sign_personal(keccak256(scope + self.location.encode()))
         value = {
@@ -109,7 +110,7 @@ class Validator:
         )
         value = {
             "checkpoint": {
-                "merkle_tree_hook_address": "0x" + _padded(signed.hook).hex(),
+                "merkle_tree_hook_address": "0x" + address_word(signed.hook).hex(),
                 "mailbox_domain": signed.domain,
                 "root": "0x" + signed.root.hex(),
                 "index": signed.index,
@@ -239,7 +240,3 @@ def _signed(value: dict[str, Any], signature: bytes) -> dict[str, Any]:
 
 def _word(number: int, size: int) -> bytes:
     return number.to_bytes(size, "big")
-
-
-def _padded(address: str) -> bytes:
-    return bytes.fromhex(address[2:]).rjust(32, b"\x00")

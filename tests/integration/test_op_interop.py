@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from relayer.abi import version_of
 from relayer.adapter import Action, Call, Done, Log, Outcome, Step, View, Wait
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote
@@ -41,7 +42,7 @@ from relayer.message import (
 )
 from relayer.protocols.op_interop import contracts
 from relayer.protocols.op_interop.adapter import OpInteropAdapter
-from relayer.protocols.op_interop.contracts import INBOX, MESSENGER, decode_message, read_version
+from relayer.protocols.op_interop.contracts import INBOX, MESSENGER, decode_message
 from relayer.protocols.op_interop.identifier import Identifier
 from relayer.protocols.op_interop.settings import OpInteropSettings
 from relayer.protocols.op_interop.targets import Targets
@@ -313,7 +314,7 @@ async def test_code_is_found_where_it_is(scene: Scene) -> None:
 async def test_the_messenger_is_the_version_we_know(scene: Scene) -> None:
     """supersim's predeploy."""
     (answer,) = await scene.clients[B].read([View(MESSENGER, contracts.VERSION)])
-    assert read_version(answer) == (1, 3, 0)
+    assert version_of(answer.data) == (1, 3, 0)
 
 
 async def test_the_count_is_that_of_all_messages_sent(scene: Scene) -> None:

@@ -22,7 +22,6 @@ from relayer.chains.multicall import (
 )
 from relayer.chains.redaction import Redactor, shown_name, shown_names
 from relayer.chains.refusals import may_differ_elsewhere, refusal
-from relayer.chains.revert import describe_revert
 from relayer.chains.wire import octets, printable, quantity
 from relayer.errors import (
     BadChainData,
@@ -329,38 +328,3 @@ def test_chunks_bound_count_and_bytes() -> None:
     assert max(len(part) for part in split) <= CHUNK_VIEWS
     assert max(sum(len(view.data) for view in part) for part in split) <= CHUNK_BYTES
     assert chunks([View(Address(OUTBOX), bytes(CHUNK_BYTES * 2))] * 2) != []
-
-
-# --- reverts ---------------------------------------------------------------------------------
-
-
-def _error(text: str) -> bytes:
-    return bytes.fromhex("08c379a0") + encode(["string"], [text])
-
-
-@pytest.mark.parametrize(
-    ("revert", "words"),
-    [
-        (b"", "reverted without data"),
-        (_error("!module"), "!module"),
-        (_error(""), "reverted with an empty text"),
-        (_error("a\x1b[2Jb"), "a [2Jb"),
-        (bytes.fromhex("4e487b71") + (0x11).to_bytes(32, "big"), "panic 0x11: arithmetic"),
-        (bytes.fromhex("4e487b71") + (0x99).to_bytes(32, "big"), "panic 0x99: unknown"),
-        (bytes.fromhex("deadbeef"), "TooEarly"),
-        (bytes.fromhex("deadbeef01"), "TooEarly 0x01"),
-        (bytes.fromhex("cafebabe"), "unknown error 0xcafebabe"),
-        (b"\x01", "unknown error 0x01"),
-    ],
-)
-def test_reverts_are_described(revert: bytes, words: str) -> None:
-    """Texts, panics and known custom errors are named; the rest is shown as hex."""
-    assert describe_revert(revert, {bytes.fromhex("deadbeef"): "TooEarly"}).startswith(words)
-
-
-@given(st.binary(max_size=600), st.sampled_from([b"", b"\x08\xc3\x79\xa0", b"\x4e\x48\x7b\x71"]))
-def test_any_revert_is_described_in_bounds(garbage: bytes, selector: bytes) -> None:
-    """Hostile bytes give a short printable line and never an exception."""
-    words = describe_revert(selector + garbage)
-    assert 0 < len(words) <= 200
-    assert words.isprintable()

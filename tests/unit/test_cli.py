@@ -185,7 +185,7 @@ def test_a_bridge_that_cannot_be_built_names_its_field(config: Callable[..., str
     path = config(bridges={"main": wrong})
     findings = json.loads(call("--json", "check-config", "--config", path).stdout)["findings"]
     assert [(f["subject"], f["text"]) for f in findings if not f["ok"]] == [
-        ("bridges.main.chains.three", "no such chain; configured are one, two")
+        ("bridges.main.chains.three", "no chain 'three'; configured are one, two")
     ]
 
 

@@ -18,8 +18,9 @@ from relayer.adapter import (
     TreeSpec,
     TreeTruth,
     Verdict,
+    require_chains,
 )
-from relayer.errors import ConfigInvalid, Transient
+from relayer.errors import Transient
 from relayer.message import (
     BlockNumber,
     BridgeName,
@@ -46,12 +47,9 @@ SHAPE = TreeShape(empty=EmptyRule.ZERO, depth=None)
 
 def build(name: BridgeName, settings: ArbitrumSettings, context: AdapterContext) -> Adapter:
     """Build the adapter; `ConfigInvalid` when it names a chain the configuration does not have."""
-    for end, chain in (("child", settings.child.chain), ("parent", settings.parent.chain)):
-        if chain not in context.chains:
-            known = ", ".join(sorted(context.chains))
-            raise ConfigInvalid(
-                f"bridges.{name}.{end}.chain: no chain {chain!r}; configured are {known}"
-            )
+    require_chains(
+        context, name, {"child.chain": settings.child.chain, "parent.chain": settings.parent.chain}
+    )
     return ArbitrumAdapter(name, settings, context)
 
 

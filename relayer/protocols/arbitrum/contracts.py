@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relayer.abi import selector, word
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import Address
@@ -17,51 +18,37 @@ NODE_INTERFACE = Address("0x00000000000000000000000000000000000000c8")
 """Not a contract: the node itself answers an `eth_call` to it, so no contract can ask it."""
 
 
-def _selector(signature: str) -> bytes:
-    return keccak256(signature.encode())[:4]
-
-
 L2_TO_L1_TX = keccak256(
     b"L2ToL1Tx(address,address,uint256,uint256,uint256,uint256,uint256,uint256,bytes)"
 )
 SEND_ROOT_UPDATED = keccak256(b"SendRootUpdated(bytes32,bytes32)")
 EXECUTED = keccak256(b"OutBoxTransactionExecuted(address,address,uint256,uint256)")
 
-EXECUTE_TRANSACTION = _selector(
+EXECUTE_TRANSACTION = selector(
     "executeTransaction(bytes32[],uint256,address,address,uint256,uint256,uint256,uint256,bytes)"
 )
-IS_SPENT = _selector("isSpent(uint256)")
-ROOTS = _selector("roots(bytes32)")
-SEND_MERKLE_TREE_STATE = _selector("sendMerkleTreeState()")
-CONSTRUCT_OUTBOX_PROOF = _selector("constructOutboxProof(uint64,uint64)")
+IS_SPENT = selector("isSpent(uint256)")
+ROOTS = selector("roots(bytes32)")
+SEND_MERKLE_TREE_STATE = selector("sendMerkleTreeState()")
+CONSTRUCT_OUTBOX_PROOF = selector("constructOutboxProof(uint64,uint64)")
 
-UNKNOWN_ROOT = _selector("UnknownRoot(bytes32)")
-ALREADY_SPENT = _selector("AlreadySpent(uint256)")
-PATH_NOT_MINIMAL = _selector("PathNotMinimal(uint256,uint256)")
-PROOF_TOO_LONG = _selector("ProofTooLong(uint256)")
-MERKLE_PROOF_TOO_LONG = _selector("MerkleProofTooLong(uint256,uint256)")
-NOT_CONTRACT = _selector("NotContract(address)")
-NOT_OUTBOX = _selector("NotOutbox(address)")
-BRIDGE_CALL_FAILED = _selector("BridgeCallFailed()")
-CALL_TARGET_NOT_ALLOWED = _selector("CallTargetNotAllowed(address)")
+UNKNOWN_ROOT = selector("UnknownRoot(bytes32)")
+ALREADY_SPENT = selector("AlreadySpent(uint256)")
+PATH_NOT_MINIMAL = selector("PathNotMinimal(uint256,uint256)")
+PROOF_TOO_LONG = selector("ProofTooLong(uint256)")
+MERKLE_PROOF_TOO_LONG = selector("MerkleProofTooLong(uint256,uint256)")
+NOT_CONTRACT = selector("NotContract(address)")
+NOT_OUTBOX = selector("NotOutbox(address)")
+BRIDGE_CALL_FAILED = selector("BridgeCallFailed()")
+CALL_TARGET_NOT_ALLOWED = selector("CallTargetNotAllowed(address)")
 """Of ERC20Bridge: the recipient is the gas token itself."""
-CALL_NOT_ALLOWED = _selector("CallNotAllowed()")
+CALL_NOT_ALLOWED = selector("CallNotAllowed()")
 """Of ERC20Bridge: the recipient took gas tokens from the bridge."""
 
 SEND_HEAD = 168
 """Bytes before the call data of a packed send: two addresses and four words."""
 MAX_PROOF = 64
 """Siblings of a tree of at most 2^64 leaves, which is what ArbSys can count."""
-
-
-def word(number: int) -> bytes:
-    """A number as one ABI word."""
-    return number.to_bytes(32, "big")
-
-
-def address_word(address: bytes) -> bytes:
-    """An address of 20 bytes as one ABI word."""
-    return bytes(12) + address
 
 
 def execute_call(proof: Sequence[bytes], index: int, *, send: bytes) -> bytes:
@@ -74,8 +61,8 @@ def execute_call(proof: Sequence[bytes], index: int, *, send: bytes) -> bytes:
             EXECUTE_TRANSACTION,
             word(proof_at),
             word(index),
-            address_word(send[:20]),
-            address_word(send[20:40]),
+            bytes(12) + send[:20],
+            bytes(12) + send[20:40],
             send[40:SEND_HEAD],  # l2Block, l1Block, l2Timestamp, value
             word(payload_at),
             word(len(proof)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relayer.abi import word
 from relayer.adapter import ChainReader, Wait
 from relayer.errors import Permanent, Transient
 from relayer.message import Reason
@@ -26,7 +27,7 @@ class CrossCheck:
         self, position: int, size: int, *, root: bytes, proof: Sequence[bytes]
     ) -> Wait | None:
         """Why the proof of a leaf should not be used, None when the node has the same."""
-        numbers = contracts.word(size) + contracts.word(position)
+        numbers = word(size) + word(position)
         call = {
             "to": contracts.NODE_INTERFACE,
             "data": "0x" + (contracts.CONSTRUCT_OUTBOX_PROOF + numbers).hex(),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from relayer.abi import word
 from relayer.adapter import (
     AdapterContext,
     Call,
@@ -113,7 +114,7 @@ class Delivery:
         if not parcels:
             return []
         outbox, root = self._ends.outbox, standing.usable.root
-        views = [View(outbox, contracts.IS_SPENT + contracts.word(p.position)) for p in parcels]
+        views = [View(outbox, contracts.IS_SPENT + word(p.position)) for p in parcels]
         views.append(View(outbox, contracts.ROOTS + root.rjust(32, b"\x00")))
         *spent, known = await self._parent.read(views)
         is_known = known.ok and any(known.data)

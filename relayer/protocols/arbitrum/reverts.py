@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relayer.abi import address_word, revert_text, word
 from relayer.adapter import Action, Call, Outcome, Verdict
 from relayer.message import Reason, Record
 from relayer.protocols.arbitrum import contracts
 from relayer.protocols.arbitrum.message import item_of, leaf_of
 from relayer.trees import append_only
-
-ERROR_STRING = bytes.fromhex("08c379a0")
-"""Error(string)"""
-PANIC = bytes.fromhex("4e487b71")
-"""Panic(uint256)"""
 
 LONGEST = 255
 """Siblings that the outbox takes; its library takes one more."""
@@ -26,10 +22,10 @@ LONGEST = 255
 
 def classify_outcome(record: Record, call: Call, outcome: Outcome) -> Verdict:
     """Say what a failed `executeTransaction` means."""
-    recipient = _address(record.message.recipient)
+    recipient = address_word(record.message.recipient)
     index, proof = record.message.leaf_index or 0, contracts.read_proof(call.data)
     revert = outcome.revert
-    if revert == contracts.ALREADY_SPENT + contracts.word(index):
+    if revert == contracts.ALREADY_SPENT + word(index):
         return Verdict(Action.DONE, Reason.DELIVERED_BY_OTHER, "the outbox has it: AlreadySpent")
     if revert[:4] == contracts.UNKNOWN_ROOT and _leads_to(revert[4:], record, proof):
         detail = f"the outbox does not know root 0x{revert[4:].hex()}"
@@ -37,7 +33,7 @@ def classify_outcome(record: Record, call: Call, outcome: Outcome) -> Verdict:
     if revert and revert in _refusals_of_form(index, len(proof)):
         detail = f"the outbox refused the form of our proof: 0x{revert.hex()}"
         return Verdict(Action.HOLD, Reason.INTERNAL_ERROR, detail)
-    if revert == contracts.NOT_OUTBOX + _address(call.to):
+    if revert == contracts.NOT_OUTBOX + address_word(call.to):
         detail = f"the bridge does not let outbox {call.to} act: an old outbox is configured?"
         return Verdict(Action.HOLD, Reason.UNSUPPORTED, detail)
     if revert == contracts.NOT_CONTRACT + recipient:
@@ -46,10 +42,6 @@ def classify_outcome(record: Record, call: Call, outcome: Outcome) -> Verdict:
         detail = "the recipient is the gas token, which the bridge never calls"
         return Verdict(Action.DEAD, Reason.UNDELIVERABLE, detail)
     return _target_failed(outcome)
-
-
-def _address(text: str) -> bytes:
-    return contracts.address_word(bytes.fromhex(text[2:]))
 
 
 def _leads_to(root: bytes, record: Record, proof: Sequence[bytes]) -> bool:
@@ -63,12 +55,12 @@ def _refusals_of_form(index: int, length: int) -> list[bytes]:
     """What the outbox says of a proof of that length; nothing of one that has the right form."""
     said = []
     if index >> length:
-        numbers = contracts.word(index) + contracts.word(1 << length)
+        numbers = word(index) + word(1 << length)
         said.append(contracts.PATH_NOT_MINIMAL + numbers)
     if length > LONGEST:
-        said.append(contracts.PROOF_TOO_LONG + contracts.word(length))
+        said.append(contracts.PROOF_TOO_LONG + word(length))
     if length > LONGEST + 1:
-        numbers = contracts.word(length) + contracts.word(LONGEST + 1)
+        numbers = word(length) + word(LONGEST + 1)
         said.append(contracts.MERKLE_PROOF_TOO_LONG + numbers)
     return said
 
@@ -96,14 +88,3 @@ def _target_failed(outcome: Outcome) -> Verdict:
         return Verdict(Action.RETRY, Reason.TARGET_FAILED, revert_text(outcome.revert))
     detail = outcome.text[:200] or "reverted without a reason"
     return Verdict(Action.RETRY, Reason.CALL_REVERTED, detail)
-
-
-def revert_text(revert: bytes) -> str:
-    """A short printable form of revert data."""
-    if revert[:4] == ERROR_STRING and len(revert) >= 68:
-        size = int.from_bytes(revert[36:68], "big")
-        text = revert[68 : 68 + min(size, 200)].decode("utf-8", "replace")
-        return "".join(char if char.isprintable() else "?" for char in text) or "Error()"
-    if revert[:4] == PANIC and len(revert) >= 36:
-        return f"Panic(0x{int.from_bytes(revert[4:36], 'big'):02x})"
-    return f"custom error 0x{revert[:4].hex()}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
+from relayer.abi import address_word
 from relayer.adapter import (
     Adapter,
     AdapterContext,
@@ -24,8 +25,9 @@ from relayer.adapter import (
     Verdict,
     View,
     ViewResult,
+    require_chains,
 )
-from relayer.errors import BadChainData, ConfigInvalid, RelayerError
+from relayer.errors import BadChainData, RelayerError
 from relayer.message import (
     BlockNumber,
     BridgeName,
@@ -62,12 +64,7 @@ MAX_RECIPIENTS = 50_000
 
 def build(name: BridgeName, settings: HyperlaneSettings, context: AdapterContext) -> Adapter:
     """Build the adapter; `ConfigInvalid` when it names a chain the configuration does not have."""
-    for chain in settings.chains:
-        if chain not in context.chains:
-            known = ", ".join(sorted(context.chains))
-            raise ConfigInvalid(
-                f"bridges.{name}.chains.{chain}: no such chain; configured are {known}"
-            )
+    require_chains(context, name, {f"chains.{chain}": chain for chain in settings.chains})
     return HyperlaneAdapter(name, settings, context)
 
 
@@ -233,7 +230,7 @@ class HyperlaneAdapter:
         )
         validators = Validators(
             section.domain,
-            contracts.address_word(section.merkle_tree_hook),
+            address_word(section.merkle_tree_hook),
             announcements=announcements,
             storage=self._storage,
             now=context.now,

@@ -15,6 +15,7 @@ from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from eth_abi.exceptions import DecodingError, EncodingError
 
+from relayer.abi import address_word, dynamic, selector, word
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import Address
@@ -25,32 +26,28 @@ MAX_SET = 256
 """Validators or modules of one ISM; the contracts count them in a uint8."""
 
 
-def _selector(signature: str) -> bytes:
-    return keccak256(signature.encode())[:4]
-
-
 DISPATCH = keccak256(b"Dispatch(address,uint32,bytes32,bytes)")
 PROCESS = keccak256(b"Process(uint32,bytes32,address)")
 PROCESS_ID = keccak256(b"ProcessId(bytes32)")
 INSERTED_INTO_TREE = keccak256(b"InsertedIntoTree(bytes32,uint32)")
 GAS_PAYMENT = keccak256(b"GasPayment(bytes32,uint32,uint256,uint256)")
 
-PROCESS_CALL = _selector("process(bytes,bytes)")
-DELIVERED = _selector("delivered(bytes32)")
-RECIPIENT_ISM = _selector("recipientIsm(address)")
-MODULE_TYPE = _selector("moduleType()")
-VALIDATORS_AND_THRESHOLD = _selector("validatorsAndThreshold(bytes)")
-VALIDATORS_AND_WEIGHT = _selector("validatorsAndThresholdWeight(bytes)")
-MODULES_AND_THRESHOLD = _selector("modulesAndThreshold(bytes)")
-ROUTE = _selector("route(bytes)")
-OFFCHAIN_VERIFY_INFO = _selector("getOffchainVerifyInfo(bytes)")
-PAUSED = _selector("paused()")
-TRUSTED_RELAYER = _selector("trustedRelayer()")
-ANNOUNCED_LOCATIONS = _selector("getAnnouncedStorageLocations(address[])")
-COUNT = _selector("count()")
-ROOT = _selector("root()")
+PROCESS_CALL = selector("process(bytes,bytes)")
+DELIVERED = selector("delivered(bytes32)")
+RECIPIENT_ISM = selector("recipientIsm(address)")
+MODULE_TYPE = selector("moduleType()")
+VALIDATORS_AND_THRESHOLD = selector("validatorsAndThreshold(bytes)")
+VALIDATORS_AND_WEIGHT = selector("validatorsAndThresholdWeight(bytes)")
+MODULES_AND_THRESHOLD = selector("modulesAndThreshold(bytes)")
+ROUTE = selector("route(bytes)")
+OFFCHAIN_VERIFY_INFO = selector("getOffchainVerifyInfo(bytes)")
+PAUSED = selector("paused()")
+TRUSTED_RELAYER = selector("trustedRelayer()")
+ANNOUNCED_LOCATIONS = selector("getAnnouncedStorageLocations(address[])")
+COUNT = selector("count()")
+ROOT = selector("root()")
 
-OFFCHAIN_LOOKUP = _selector("OffchainLookup(address,string[],bytes,bytes4,bytes)")
+OFFCHAIN_LOOKUP = selector("OffchainLookup(address,string[],bytes,bytes4,bytes)")
 """ERC-3668's error."""
 
 
@@ -81,25 +78,15 @@ class Lookup:
     call_data: bytes
 
 
-def word(number: int) -> bytes:
-    """A number as one ABI word."""
-    return number.to_bytes(32, "big")
-
-
-def address_word(address: str) -> bytes:
-    """An address as one ABI word."""
-    return bytes(12) + bytes.fromhex(address[2:])
-
-
-def bytes_call(selector: bytes, payload: bytes) -> bytes:
+def bytes_call(function: bytes, payload: bytes) -> bytes:
     """A call of a function whose one argument is `bytes`."""
-    return selector + word(32) + _dynamic(payload)
+    return function + word(32) + dynamic(payload)
 
 
 def process_call(metadata: bytes, message: bytes) -> bytes:
     """`Mailbox.process(metadata, message)`."""
-    first = _dynamic(metadata)
-    return PROCESS_CALL + word(64) + word(64 + len(first)) + first + _dynamic(message)
+    first = dynamic(metadata)
+    return PROCESS_CALL + word(64) + word(64 + len(first)) + first + dynamic(message)
 
 
 def locations_call(validators: Sequence[Address]) -> bytes:
@@ -169,10 +156,6 @@ def encode_lookup(lookup: Lookup) -> bytes:
         return OFFCHAIN_LOOKUP + abi_encode(kinds, values)
     except EncodingError as error:
         raise BadChainData(str(error)[:200]) from None
-
-
-def _dynamic(payload: bytes) -> bytes:
-    return word(len(payload)) + payload + bytes(-len(payload) % 32)
 
 
 def _decode(kinds: Sequence[str], answer: bytes) -> tuple[Any, ...]:

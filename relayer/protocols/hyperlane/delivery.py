@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from relayer.abi import address_word, revert_text
 from relayer.adapter import Call, ChainReader, Done, Refuse, Step, View, Wait
 from relayer.errors import BadChainData, RelayerError, Transient
 from relayer.message import Address, ChainId, Gate, MessageId, Reason, Record, Timestamp
@@ -15,7 +16,6 @@ from relayer.protocols.hyperlane.isms import Answer, IsmReader, is_unread, read_
 from relayer.protocols.hyperlane.memory import Memory
 from relayer.protocols.hyperlane.message import HyperlaneMessage, decode_message
 from relayer.protocols.hyperlane.proving import SICK_RECHECK_S, Origin, Parcel, PartProver
-from relayer.protocols.hyperlane.reverts import revert_text
 from relayer.protocols.hyperlane.steps import Parts, assemble
 
 SOONEST_S = 2.0
@@ -114,7 +114,7 @@ class Destination:
         unknown = [recipient for recipient, ism in known.items() if ism is None]
         delivered = [View(self._mailbox, contracts.DELIVERED + parcel.leaf) for parcel in parcels]
         asked = [
-            View(self._mailbox, contracts.RECIPIENT_ISM + contracts.address_word(recipient))
+            View(self._mailbox, contracts.RECIPIENT_ISM + address_word(recipient))
             for recipient in unknown
         ]
         answers = await read_each(self._reader, [*delivered, *asked])

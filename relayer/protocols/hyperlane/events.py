@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from relayer.abi import word
 from relayer.adapter import Log
 from relayer.errors import BadChainData
 from relayer.message import (
@@ -140,7 +141,7 @@ def _dispatch(
 def _dispatched(log: Log) -> HyperlaneMessage:
     """The message of a Dispatch; its indexed copies must say the same."""
     message = decode_message(_bytes_argument(log))
-    said = (message.sender, contracts.word(message.destination), message.recipient)
+    said = (message.sender, word(message.destination), message.recipient)
     if log.topics[1:] != said:
         raise BadChainData(f"Dispatch in {log.at.tx} contradicts its message")
     return message

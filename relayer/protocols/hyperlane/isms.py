@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from relayer.abi import revert_text
 from relayer.adapter import ChainReader, View, ViewResult
 from relayer.errors import BadChainData, EndpointsDisagree, Permanent, RelayerError
 from relayer.message import Address, BlockNumber, Timestamp
@@ -19,7 +20,6 @@ from relayer.protocols.hyperlane.checkpoints import ValidatorSet, unweighted
 from relayer.protocols.hyperlane.contracts import ModuleType
 from relayer.protocols.hyperlane.memory import Memory
 from relayer.protocols.hyperlane.message import HyperlaneMessage
-from relayer.protocols.hyperlane.reverts import revert_text
 
 MAX_DEPTH = 8
 MAX_NODES = 256

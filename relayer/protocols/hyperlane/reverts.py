@@ -5,13 +5,10 @@ Source: `solidity/contracts/{Mailbox.sol,isms/**}` of hyperlane-xyz/hyperlane-mo
 
 from __future__ import annotations
 
+from relayer.abi import PANIC, revert_text
 from relayer.adapter import Action, Outcome, Verdict
 from relayer.message import Reason
 
-ERROR_STRING = bytes.fromhex("08c379a0")
-"""Error(string)"""
-PANIC = bytes.fromhex("4e487b71")
-"""Panic(uint256)"""
 ENFORCED_PAUSE = bytes.fromhex("d93c0665")
 """EnforcedPause() of OpenZeppelin contracts 5."""
 
@@ -55,20 +52,3 @@ def classify_outcome(outcome: Outcome) -> Verdict:
     if outcome.revert[:4] == PANIC:
         return Verdict(Action.RETRY, Reason.CALL_REVERTED, detail)
     return Verdict(Action.RETRY, Reason.TARGET_FAILED, detail)
-
-
-def revert_text(revert: bytes) -> str:
-    """A short printable form of revert data, empty for a bare revert."""
-    if not revert:
-        return ""
-    if revert[:4] == ERROR_STRING and len(revert) >= 68:
-        size = int.from_bytes(revert[36:68], "big")
-        return _printable(revert[68 : 68 + min(size, 200)])
-    if revert[:4] == PANIC and len(revert) >= 36:
-        return f"Panic(0x{int.from_bytes(revert[4:36], 'big'):02x})"
-    return f"custom error 0x{revert[:4].hex()}"
-
-
-def _printable(raw: bytes) -> str:
-    text = raw.decode("utf-8", "replace")
-    return "".join(char if char.isprintable() else "?" for char in text)

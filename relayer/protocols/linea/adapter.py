@@ -24,8 +24,9 @@ from relayer.adapter import (
     TreeTruth,
     Verdict,
     View,
+    require_chains,
 )
-from relayer.errors import ConfigInvalid, Transient
+from relayer.errors import Transient
 from relayer.message import (
     BlockNumber,
     BridgeName,
@@ -54,12 +55,7 @@ shape is of no matter and no root is ever compared."""
 
 def build(name: BridgeName, settings: LineaSettings, context: AdapterContext) -> Adapter:
     """Build the adapter; `ConfigInvalid` when it names a chain the configuration does not have."""
-    for side, chain in (("l1", settings.l1.chain), ("l2", settings.l2.chain)):
-        if chain not in context.chains:
-            known = ", ".join(sorted(context.chains))
-            raise ConfigInvalid(
-                f"bridges.{name}.{side}.chain: no chain {chain!r}; configured are {known}"
-            )
+    require_chains(context, name, {"l1.chain": settings.l1.chain, "l2.chain": settings.l2.chain})
     return LineaAdapter(name, settings, context)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relayer.abi import WORD, selector, word
 from relayer.adapter import View, ViewResult
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
@@ -19,46 +20,24 @@ ROOT_ADDED = keccak256(b"L2MerkleRootAdded(bytes32,uint256)")
 BLOCK_ANCHORED = keccak256(b"L2MessagingBlockAnchored(uint256)")
 HASHES_ADDED = keccak256(b"L1L2MessageHashesAddedToInbox(bytes32[])")
 
-WORD = 32
-
-
-def _selector(signature: str) -> bytes:
-    return keccak256(signature.encode())[:4]
-
-
-CLAIM_WITH_PROOF = _selector(
+CLAIM_WITH_PROOF = selector(
     "claimMessageWithProof((bytes32[],uint256,uint32,address,address,uint256,uint256,address,"
     "bytes32,bytes))"
 )
-CLAIM = _selector("claimMessage(address,address,uint256,uint256,address,bytes,uint256)")
-IS_CLAIMED = _selector("isMessageClaimed(uint256)")
-INBOX_STATUS = _selector("inboxL1L2MessageStatus(bytes32)")
-NEXT_NUMBER = _selector("nextMessageNumber()")
-LAST_ANCHORED = _selector("lastAnchoredL1MessageNumber()")
-LAST_FINALISED = _selector("currentL2BlockNumber()")
-ROOT_DEPTH = _selector("l2MerkleRootsDepths(bytes32)")
-IS_PAUSED = _selector("isPaused(uint8)")
-LIMIT = _selector("limitInWei()")
-PERIOD_USED = _selector("currentPeriodAmountInWei()")
-PERIOD_END = _selector("currentPeriodEnd()")
+CLAIM = selector("claimMessage(address,address,uint256,uint256,address,bytes,uint256)")
+IS_CLAIMED = selector("isMessageClaimed(uint256)")
+INBOX_STATUS = selector("inboxL1L2MessageStatus(bytes32)")
+NEXT_NUMBER = selector("nextMessageNumber()")
+LAST_ANCHORED = selector("lastAnchoredL1MessageNumber()")
+LAST_FINALISED = selector("currentL2BlockNumber()")
+ROOT_DEPTH = selector("l2MerkleRootsDepths(bytes32)")
+IS_PAUSED = selector("isPaused(uint8)")
+LIMIT = selector("limitInWei()")
+PERIOD_USED = selector("currentPeriodAmountInWei()")
+PERIOD_END = selector("currentPeriodEnd()")
 
 PAUSE_ALL, PAUSE_L1_L2, PAUSE_L2_L1 = 1, 2, 3
 """`IPauseManager.PauseType`, and before that the uint8 constants of the same values."""
-
-
-def word(number: int) -> bytes:
-    """A number as one ABI word."""
-    return number.to_bytes(WORD, "big")
-
-
-def address_word(address: str) -> bytes:
-    """An address as one ABI word."""
-    return bytes(12) + bytes.fromhex(address[2:])
-
-
-def dynamic(content: bytes) -> bytes:
-    """`bytes` in the tail of an encoding: size, content, padding."""
-    return word(len(content)) + content + bytes(-len(content) % WORD)
 
 
 def pause_views(contract: Address, direction: int) -> list[View]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from relayer.abi import WORD
 from relayer.adapter import ChainReader
 from relayer.errors import Permanent
 from relayer.message import Address, MessageId, Wei
-from relayer.protocols.linea.contracts import WORD
 from relayer.protocols.linea.parcels import Parcel
 
 NOTHING = Wei(0)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from relayer.abi import word
 from relayer.adapter import AdapterContext, ChainReader, Log, View, Wait
 from relayer.errors import BadChainData, RangeTooWide, Transient
 from relayer.message import BlockNumber, LogRef, Reason
@@ -19,7 +20,6 @@ from relayer.protocols.linea.contracts import (
     MESSAGE_SENT,
     ROOT_ADDED,
     read_number_or,
-    word,
 )
 from relayer.protocols.linea.events import Finalisation, Side, read_finalisations
 from relayer.protocols.linea.message import read_sent

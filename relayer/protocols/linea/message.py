@@ -10,19 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relayer.abi import WORD, address_word, dynamic, word
 from relayer.adapter import Log
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import Address, Wei
-from relayer.protocols.linea.contracts import (
-    CLAIM,
-    CLAIM_WITH_PROOF,
-    WORD,
-    address_word,
-    dynamic,
-    join,
-    word,
-)
+from relayer.protocols.linea.contracts import CLAIM, CLAIM_WITH_PROOF, join
 
 HEAD_BYTES = 6 * WORD
 MOST_MESSAGES = 2**53

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from relayer.abi import word
 from relayer.adapter import ChainReader, Clock, View, ViewResult, Wait
 from relayer.message import Address, MessageId, Reason, Timestamp
 from relayer.protocols.linea.contracts import (
@@ -17,7 +18,6 @@ from relayer.protocols.linea.contracts import (
     PERIOD_END,
     PERIOD_USED,
     read_number_or,
-    word,
 )
 from relayer.protocols.linea.parcels import Parcel
 

@@ -6,13 +6,11 @@ forms that earlier versions of them had.
 
 from __future__ import annotations
 
+from relayer.abi import address_word, revert_text, word
 from relayer.adapter import Action, Outcome, Verdict
 from relayer.keccak import keccak256
 from relayer.message import Reason, Record
-from relayer.protocols.linea.contracts import address_word, word
 
-ERROR_STRING = keccak256(b"Error(string)")[:4]
-PANIC = keccak256(b"Panic(uint256)")[:4]
 ALREADY_CLAIMED = keccak256(b"MessageAlreadyClaimed(uint256)")[:4]
 FEE_PAYMENT_FAILED = keccak256(b"FeePaymentFailed(address)")[:4]
 BELIEVED = 3
@@ -118,17 +116,3 @@ def _by_recipient(outcome: Outcome) -> Verdict:
         return Verdict(Action.RETRY, Reason.OUT_OF_GAS, outcome.text[:200])
     detail = said or outcome.text[:200] or "reverted without a reason"
     return Verdict(Action.RETRY, Reason.TARGET_FAILED, detail)
-
-
-def revert_text(revert: bytes) -> str:
-    """A short printable form of revert data, empty for a bare revert."""
-    if not revert:
-        return ""
-    if revert[:4] == ERROR_STRING and len(revert) >= 68:
-        size = int.from_bytes(revert[36:68], "big")
-        text = revert[68 : 68 + min(size, 200)].decode("utf-8", "replace")
-        printable = "".join(char if char.isprintable() else "?" for char in text)
-        return printable or "an empty reason"
-    if revert[:4] == PANIC and len(revert) >= 36:
-        return f"Panic(0x{int.from_bytes(revert[4:36], 'big'):02x})"
-    return f"custom error 0x{revert[:4].hex()}"

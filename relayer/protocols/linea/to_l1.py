@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from relayer.abi import word
 from relayer.adapter import Call, ChainReader, Done, View, ViewResult, Wait
 from relayer.message import Address, MessageId, Reason, Record, Timestamp, Wei
 from relayer.protocols.linea.contracts import (
@@ -13,7 +14,6 @@ from relayer.protocols.linea.contracts import (
     ROOT_DEPTH,
     pause_views,
     read_number_or,
-    word,
 )
 from relayer.protocols.linea.fees import incomes
 from relayer.protocols.linea.finalisations import Finalisations, Found

@@ -20,8 +20,9 @@ from relayer.adapter import (
     TreeTruth,
     Verdict,
     View,
+    require_chains,
 )
-from relayer.errors import BadChainData, ConfigInvalid, Transient
+from relayer.errors import BadChainData, Transient
 from relayer.message import (
     BlockNumber,
     BridgeName,
@@ -49,12 +50,7 @@ SHAPE = TreeShape(empty=EmptyRule.LADDER, depth=None)
 
 def build(name: BridgeName, settings: OpInteropSettings, context: AdapterContext) -> Adapter:
     """Build the adapter; `ConfigInvalid` when it names a chain the configuration does not have."""
-    for chain in settings.chains:
-        if chain not in context.chains:
-            known = ", ".join(sorted(context.chains))
-            raise ConfigInvalid(
-                f"bridges.{name}.chains.{chain}: no such chain; configured are {known}"
-            )
+    require_chains(context, name, {f"chains.{chain}": chain for chain in settings.chains})
     return OpInteropAdapter(name, settings, context)
 
 

@@ -6,19 +6,13 @@ contracts-bedrock in ethereum-optimism/optimism; messenger 1.3.0 and 2.0.0.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relayer.adapter import ViewResult
+from relayer.abi import address_of, address_word, dynamic, selector, word
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import Address
-
-
-def _selector(signature: str) -> bytes:
-    return keccak256(signature.encode())[:4]
-
 
 MESSENGER = Address("0x4200000000000000000000000000000000000023")
 """L2ToL2CrossDomainMessenger"""
@@ -35,23 +29,23 @@ UNSAFE_TARGETS = frozenset(
 SENT_MESSAGE = keccak256(b"SentMessage(uint256,address,uint256,address,bytes)")
 RELAYED_MESSAGE = keccak256(b"RelayedMessage(uint256,uint256,bytes32,bytes32)")
 
-RELAY_MESSAGE = _selector("relayMessage((address,uint256,uint256,uint256,uint256),bytes)")
-SUCCESSFUL_MESSAGES = _selector("successfulMessages(bytes32)")
-MESSAGE_NONCE = _selector("messageNonce()")
-VERSION = _selector("version()")
+RELAY_MESSAGE = selector("relayMessage((address,uint256,uint256,uint256,uint256),bytes)")
+SUCCESSFUL_MESSAGES = selector("successfulMessages(bytes32)")
+MESSAGE_NONCE = selector("messageNonce()")
+VERSION = selector("version()")
 
-NOT_IN_ACCESS_LIST = _selector("NotInAccessList()")
-MESSAGE_ALREADY_RELAYED = _selector("MessageAlreadyRelayed()")
-DESTINATION_NOT_RELAY_CHAIN = _selector("MessageDestinationNotRelayChain()")
-REENTRANT_CALL = _selector("ReentrantCall()")
+NOT_IN_ACCESS_LIST = selector("NotInAccessList()")
+MESSAGE_ALREADY_RELAYED = selector("MessageAlreadyRelayed()")
+DESTINATION_NOT_RELAY_CHAIN = selector("MessageDestinationNotRelayChain()")
+REENTRANT_CALL = selector("ReentrantCall()")
 TARGET_UNSAFE = frozenset(
     {
-        _selector("MessageTargetUnsafe()"),
-        _selector("L2ToL2CrossDomainMessenger_MessageTargetUnsafe()"),
+        selector("MessageTargetUnsafe()"),
+        selector("L2ToL2CrossDomainMessenger_MessageTargetUnsafe()"),
     }
 )
 MALFORMED = {
-    _selector(f"{name}()"): name
+    selector(f"{name}()"): name
     for name in (
         "IdOriginNotL2ToL2CrossDomainMessenger",
         "EventPayloadNotSentMessage",
@@ -85,7 +79,7 @@ class InteropMessage:
         """What is hashed: `abi.encode(destination, source, nonce, sender, target, message)`."""
         where = word(self.destination) + word(self.source) + word(self.nonce)
         who = address_word(self.sender) + address_word(self.target)
-        return where + who + word(_HEAD_BYTES) + _dynamic(self.body)
+        return where + who + word(_HEAD_BYTES) + dynamic(self.body)
 
     @property
     def hash(self) -> bytes:
@@ -99,11 +93,11 @@ class InteropMessage:
 
     def log_data(self) -> bytes:
         """The data of its SentMessage."""
-        return address_word(self.sender) + word(64) + _dynamic(self.body)
+        return address_word(self.sender) + word(64) + dynamic(self.body)
 
     def relay_call(self, identifier: bytes) -> bytes:
         """`relayMessage` with the five words of an identifier."""
-        return RELAY_MESSAGE + identifier + word(6 * 32) + _dynamic(self.log_payload())
+        return RELAY_MESSAGE + identifier + word(6 * 32) + dynamic(self.log_payload())
 
 
 def decode_message(encoded: bytes) -> InteropMessage:
@@ -141,34 +135,3 @@ def read_sent(source: int, topics: Sequence[bytes], data: bytes) -> InteropMessa
     if message.log_data() != data:
         raise BadChainData("a SentMessage is cut short, too long or padded oddly")
     return message
-
-
-def read_version(answer: ViewResult) -> tuple[int, ...] | None:
-    """The numbers of a `version()`; None when there is no messenger that has one."""
-    data = answer.data
-    if not answer.ok or len(data) < 96 or int.from_bytes(data[:32], "big") != 32:
-        return None
-    size = min(int.from_bytes(data[32:64], "big"), 32)
-    found = re.match(rb"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", data[64 : 64 + size])
-    return None if found is None else tuple(int(part) for part in found.groups())
-
-
-def word(number: int) -> bytes:
-    """A number as one ABI word."""
-    return number.to_bytes(32, "big")
-
-
-def address_word(address: str) -> bytes:
-    """An address as one ABI word."""
-    return bytes(12) + bytes.fromhex(address[2:])
-
-
-def address_of(value: bytes) -> Address:
-    """The address in one ABI word."""
-    if len(value) != 32 or any(value[:12]):
-        raise BadChainData("a word is not an address")
-    return Address("0x" + value[12:].hex())
-
-
-def _dynamic(payload: bytes) -> bytes:
-    return word(len(payload)) + payload + bytes(-len(payload) % 32)

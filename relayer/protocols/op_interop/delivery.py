@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from relayer.abi import version_of
 from relayer.adapter import Call, ChainReader, Clock, Done, Refuse, Step, View, ViewResult, Wait
 from relayer.errors import BadChainData, Transient
 from relayer.message import ChainId, MessageId, Reason, Record, Route, Timestamp
 from relayer.protocols.op_interop import contracts
-from relayer.protocols.op_interop.contracts import MESSENGER, decode_message, read_version
+from relayer.protocols.op_interop.contracts import MESSENGER, decode_message
 from relayer.protocols.op_interop.identifier import Identifier
 from relayer.protocols.op_interop.origin import Missing, Opened, Origin
 from relayer.protocols.op_interop.reverts import classify_words
@@ -132,7 +133,7 @@ class Deliveries:
             View(MESSENGER, contracts.SUCCESSFUL_MESSAGES + one.message.hash) for one in opened
         ]
         answers = await port.reader.read([View(MESSENGER, contracts.VERSION), *views])
-        version = read_version(answers[0])
+        version = version_of(answers[0].data) if answers[0].ok else None
         left: list[Opened] = []
         for one, answer in zip(opened, answers[1:], strict=True):
             step = _relayed(answer) or _unfit(one, version)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from relayer.abi import address_word, word
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
-from relayer.protocols.op_interop.contracts import MESSENGER, address_word, word
+from relayer.protocols.op_interop.contracts import MESSENGER
 
 LOOKUP, CHAIN_EXTENSION, CHECKSUM = b"\x01", b"\x02", b"\x03"
 """First bytes of the three kinds of key."""

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from relayer.abi import word
 from relayer.adapter import ChainReader, Log
 from relayer.errors import BadChainData, RangeTooWide, StaleEndpoint
 from relayer.message import BlockHash, BlockNumber, LogRef, MessageId, Record
@@ -19,7 +20,6 @@ from relayer.protocols.op_interop.contracts import (
     SENT_MESSAGE,
     InteropMessage,
     read_sent,
-    word,
 )
 from relayer.protocols.op_interop.identifier import Identifier
 

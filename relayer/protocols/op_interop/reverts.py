@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 
+from relayer.abi import revert_text
 from relayer.adapter import Action, Outcome, Verdict
 from relayer.message import Address, Reason, Record
 from relayer.protocols.op_interop import contracts
-
-ERROR_STRING = bytes.fromhex("08c379a0")
-"""Error(string)"""
 
 _WORDS: tuple[tuple[str, Action, Reason], ...] = (
     (r"failsafe", Action.WAIT, Reason.PAUSED),
@@ -76,7 +74,7 @@ def _by_selector(record: Record, revert: bytes) -> Verdict:
     if selector in contracts.TARGET_UNSAFE and _is_unsafe(record):
         detail = f"no message may call {record.message.recipient} (MessageTargetUnsafe)"
         return Verdict(Action.DEAD, Reason.UNDELIVERABLE, detail)
-    return Verdict(Action.RETRY, Reason.TARGET_FAILED, f"the target reverts: {words_of(revert)}")
+    return Verdict(Action.RETRY, Reason.TARGET_FAILED, f"the target reverts: {revert_text(revert)}")
 
 
 def _already_relayed(record: Record) -> Verdict:
@@ -90,12 +88,3 @@ def _already_relayed(record: Record) -> Verdict:
 
 def _is_unsafe(record: Record) -> bool:
     return Address(record.message.recipient.lower()) in contracts.UNSAFE_TARGETS
-
-
-def words_of(revert: bytes) -> str:
-    """A short printable form of revert data."""
-    if revert[:4] == ERROR_STRING and len(revert) >= 68:
-        size = min(int.from_bytes(revert[36:68], "big"), 200)
-        text = revert[68 : 68 + size].decode("utf-8", "replace")
-        return "".join(char if char.isprintable() else "?" for char in text) or "Error()"
-    return f"custom error 0x{revert[:4].hex()}"

@@ -19,8 +19,9 @@ from relayer.adapter import (
     TreeTruth,
     Verdict,
     View,
+    require_chains,
 )
-from relayer.errors import ConfigInvalid, Permanent, Transient
+from relayer.errors import Permanent, Transient
 from relayer.message import BlockNumber, BridgeName, Fact, Gate, MessageId, Record, Route, TreeId
 from relayer.protocols.op_stack.claims import Claims
 from relayer.protocols.op_stack.contracts import MESSAGE_NONCE, NONCE_BITS, read_number
@@ -51,12 +52,7 @@ tree, so the shape is of no matter and no root is ever compared."""
 
 def build(name: BridgeName, settings: OpStackSettings, context: AdapterContext) -> Adapter:
     """Build the adapter; `ConfigInvalid` when it names a chain the configuration does not have."""
-    for side, chain in (("l2", settings.l2.chain), ("l1", settings.l1.chain)):
-        if chain not in context.chains:
-            known = ", ".join(sorted(context.chains))
-            raise ConfigInvalid(
-                f"bridges.{name}.{side}.chain: no chain {chain!r}; configured are {known}"
-            )
+    require_chains(context, name, {"l2.chain": settings.l2.chain, "l1.chain": settings.l1.chain})
     return OpStackAdapter(name, settings, context)
 
 

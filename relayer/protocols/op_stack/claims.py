@@ -8,17 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from relayer.abi import address_of, word
 from relayer.adapter import ChainReader, Header, View
 from relayer.message import Address, BlockNumber, ChainId, Timestamp
 from relayer.protocols.op_stack import contracts
-from relayer.protocols.op_stack.contracts import (
-    MAX_TIME,
-    U64,
-    number_of,
-    read_number,
-    read_words,
-    word,
-)
+from relayer.protocols.op_stack.contracts import MAX_TIME, U64, number_of, read_number, read_words
 from relayer.protocols.op_stack.games import read_state, state_views
 from relayer.protocols.op_stack.portal import Generation, Rules
 
@@ -153,7 +147,7 @@ class Claims:
             kind, told, proxy = read_words(answer, 3, f"game {index}")
             number = number_of(kind, "a game's type", below=2**32)
             made = number_of(told, "a game's time", below=MAX_TIME)
-            listed.append((index, number, made, contracts.address_of(proxy)))
+            listed.append((index, number, made, address_of(proxy)))
         return await self._look_into(rules, listed, until=final.timestamp)
 
     async def _look_into(

@@ -6,19 +6,14 @@ ethereum-optimism/optimism (`src/L1`, `src/dispute`, `src/libraries/{Hashing,Typ
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relayer.abi import address_of, address_word, array, dynamic, selector, word
 from relayer.adapter import ViewResult
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import Address
-
-
-def _selector(signature: str) -> bytes:
-    return keccak256(signature.encode())[:4]
-
 
 MESSAGE_PASSED = keccak256(b"MessagePassed(uint256,address,address,uint256,uint256,bytes,bytes32)")
 WITHDRAWAL_PROVEN = keccak256(b"WithdrawalProven(bytes32,address,address)")
@@ -29,56 +24,56 @@ OUTPUT_PROPOSED = keccak256(b"OutputProposed(bytes32,uint256,uint256,uint256)")
 GAME_CREATED = keccak256(b"DisputeGameCreated(address,uint32,bytes32)")
 
 _TX = "(uint256,address,address,uint256,uint256,bytes)"
-PROVE = _selector(
+PROVE = selector(
     f"proveWithdrawalTransaction({_TX},uint256,(bytes32,bytes32,bytes32,bytes32),bytes[])"
 )
-FINALIZE = _selector(f"finalizeWithdrawalTransaction({_TX})")
-FINALIZE_EXTERNAL = _selector(f"finalizeWithdrawalTransactionExternalProof({_TX},address)")
-RELAY_MESSAGE = _selector("relayMessage(uint256,address,address,uint256,uint256,bytes)")
+FINALIZE = selector(f"finalizeWithdrawalTransaction({_TX})")
+FINALIZE_EXTERNAL = selector(f"finalizeWithdrawalTransactionExternalProof({_TX},address)")
+RELAY_MESSAGE = selector("relayMessage(uint256,address,address,uint256,uint256,bytes)")
 
-VERSION = _selector("version()")
-PAUSED = _selector("paused()")
-L2_ORACLE = _selector("l2Oracle()")
-L2_ORACLE_OLD = _selector("L2_ORACLE()")
-FACTORY = _selector("disputeGameFactory()")
-REGISTRY = _selector("anchorStateRegistry()")
-RESPECTED_TYPE = _selector("respectedGameType()")
-RESPECTED_SINCE = _selector("respectedGameTypeUpdatedAt()")
-MATURITY_DELAY = _selector("proofMaturityDelaySeconds()")
-FINALITY_DELAY = _selector("disputeGameFinalityDelaySeconds()")
-FINALIZED = _selector("finalizedWithdrawals(bytes32)")
-PROVEN_OLD = _selector("provenWithdrawals(bytes32)")
-PROVEN = _selector("provenWithdrawals(bytes32,address)")
-SUBMITTER_COUNT = _selector("numProofSubmitters(bytes32)")
-SUBMITTER = _selector("proofSubmitters(bytes32,uint256)")
+VERSION = selector("version()")
+PAUSED = selector("paused()")
+L2_ORACLE = selector("l2Oracle()")
+L2_ORACLE_OLD = selector("L2_ORACLE()")
+FACTORY = selector("disputeGameFactory()")
+REGISTRY = selector("anchorStateRegistry()")
+RESPECTED_TYPE = selector("respectedGameType()")
+RESPECTED_SINCE = selector("respectedGameTypeUpdatedAt()")
+MATURITY_DELAY = selector("proofMaturityDelaySeconds()")
+FINALITY_DELAY = selector("disputeGameFinalityDelaySeconds()")
+FINALIZED = selector("finalizedWithdrawals(bytes32)")
+PROVEN_OLD = selector("provenWithdrawals(bytes32)")
+PROVEN = selector("provenWithdrawals(bytes32,address)")
+SUBMITTER_COUNT = selector("numProofSubmitters(bytes32)")
+SUBMITTER = selector("proofSubmitters(bytes32,uint256)")
 
-PERIOD = _selector("FINALIZATION_PERIOD_SECONDS()")
-NEXT_OUTPUT = _selector("nextOutputIndex()")
-OUTPUT = _selector("getL2Output(uint256)")
+PERIOD = selector("FINALIZATION_PERIOD_SECONDS()")
+NEXT_OUTPUT = selector("nextOutputIndex()")
+OUTPUT = selector("getL2Output(uint256)")
 
-GAME_COUNT = _selector("gameCount()")
-GAME_AT = _selector("gameAtIndex(uint256)")
-IS_REGISTERED = _selector("isGameRegistered(address)")
-IS_RESPECTED = _selector("isGameRespected(address)")
-IS_BLACKLISTED = _selector("isGameBlacklisted(address)")
-IS_RETIRED = _selector("isGameRetired(address)")
-PORTAL_BLACKLIST = _selector("disputeGameBlacklist(address)")
+GAME_COUNT = selector("gameCount()")
+GAME_AT = selector("gameAtIndex(uint256)")
+IS_REGISTERED = selector("isGameRegistered(address)")
+IS_RESPECTED = selector("isGameRespected(address)")
+IS_BLACKLISTED = selector("isGameBlacklisted(address)")
+IS_RETIRED = selector("isGameRetired(address)")
+PORTAL_BLACKLIST = selector("disputeGameBlacklist(address)")
 
-ROOT_CLAIM = _selector("rootClaim()")
-ROOT_CLAIM_OF = _selector("rootClaimByChainId(uint256)")
-GAME_BLOCK = _selector("l2BlockNumber()")
-GAME_SEQUENCE = _selector("l2SequenceNumber()")
-GAME_TYPE = _selector("gameType()")
-CREATED_AT = _selector("createdAt()")
-GAME_STATUS = _selector("status()")
-RESOLVED_AT = _selector("resolvedAt()")
-CLOCK_LIMIT = _selector("maxClockDuration()")
+ROOT_CLAIM = selector("rootClaim()")
+ROOT_CLAIM_OF = selector("rootClaimByChainId(uint256)")
+GAME_BLOCK = selector("l2BlockNumber()")
+GAME_SEQUENCE = selector("l2SequenceNumber()")
+GAME_TYPE = selector("gameType()")
+CREATED_AT = selector("createdAt()")
+GAME_STATUS = selector("status()")
+RESOLVED_AT = selector("resolvedAt()")
+CLOCK_LIMIT = selector("maxClockDuration()")
 
-PORTAL_OF = (_selector("portal()"), _selector("PORTAL()"))
+PORTAL_OF = (selector("portal()"), selector("PORTAL()"))
 """The messenger's word on its portal, in newer and older versions."""
-SUCCESSFUL_MESSAGES = _selector("successfulMessages(bytes32)")
-FAILED_MESSAGES = _selector("failedMessages(bytes32)")
-MESSAGE_NONCE = _selector("messageNonce()")
+SUCCESSFUL_MESSAGES = selector("successfulMessages(bytes32)")
+FAILED_MESSAGES = selector("failedMessages(bytes32)")
+MESSAGE_NONCE = selector("messageNonce()")
 
 SUPER_TYPES = frozenset({4, 5, 7, 9})
 """Games over super roots, whose sequence number is a layer-2 timestamp (as viem has them)."""
@@ -130,7 +125,15 @@ class Withdrawal:
         tx = self.encode()
         head = 7 * 32
         offsets = word(head), word(head + len(tx))
-        return PROVE + offsets[0] + word(index) + output.words() + offsets[1] + tx + _array(nodes)
+        return (
+            PROVE
+            + offsets[0]
+            + word(index)
+            + output.words()
+            + offsets[1]
+            + tx
+            + array([dynamic(node) for node in nodes])
+        )
 
     def finalize_call(self, submitter: Address | None) -> bytes:
         """Finalise on a submitter's proof; None where the portal keeps one proof for all."""
@@ -266,50 +269,3 @@ def read_address(answer: ViewResult) -> Address | None:
     if not answer.ok or len(answer.data) != 32 or not any(answer.data):
         return None
     return address_of(answer.data)
-
-
-def read_version(answer: ViewResult) -> tuple[int, int, int] | None:
-    """The numbers of a `version()`; None when there is no contract that has one."""
-    data = answer.data
-    if not answer.ok or len(data) < 96 or int.from_bytes(data[:32], "big") != 32:
-        return None
-    size = min(int.from_bytes(data[32:64], "big"), 32)
-    found = re.match(rb"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", data[64 : 64 + size])
-    if found is None:
-        return None
-    major, minor, patch = (int(part) for part in found.groups())
-    return major, minor, patch
-
-
-# --- words --------------------------------------------------------------------------------------
-
-
-def word(number: int) -> bytes:
-    """A number as one ABI word."""
-    return number.to_bytes(32, "big")
-
-
-def address_word(address: str) -> bytes:
-    """An address as one ABI word."""
-    return bytes(12) + bytes.fromhex(address[2:])
-
-
-def address_of(value: bytes) -> Address:
-    """The address in one ABI word."""
-    if len(value) != 32 or any(value[:12]):
-        raise BadChainData("a word is not an address")
-    return Address("0x" + value[12:].hex())
-
-
-def dynamic(payload: bytes) -> bytes:
-    """`bytes` behind their length, padded to whole words."""
-    return word(len(payload)) + payload + bytes(-len(payload) % 32)
-
-
-def _array(items: Sequence[bytes]) -> bytes:
-    parts = [dynamic(item) for item in items]
-    offsets, at = b"", 32 * len(parts)
-    for part in parts:
-        offsets += word(at)
-        at += len(part)
-    return word(len(parts)) + offsets + b"".join(parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relayer.abi import address_of
 from relayer.adapter import Log
 from relayer.errors import BadChainData
 from relayer.message import (
@@ -28,7 +29,7 @@ from relayer.message import (
     TreeId,
 )
 from relayer.protocols.op_stack import contracts
-from relayer.protocols.op_stack.contracts import Withdrawal, address_of, read_relay
+from relayer.protocols.op_stack.contracts import Withdrawal, read_relay
 
 ORIGIN_TOPICS = (contracts.MESSAGE_PASSED,)
 DESTINATION_TOPICS = (

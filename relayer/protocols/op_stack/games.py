@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from relayer.abi import address_word, word
 from relayer.adapter import ChainReader, View, ViewResult
 from relayer.errors import BadChainData
 from relayer.message import Address, ChainId
@@ -12,11 +13,9 @@ from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.contracts import (
     MAX_TIME,
     SUPER_TYPES,
-    address_word,
     read_flag,
     read_number,
     read_word,
-    word,
 )
 from relayer.protocols.op_stack.portal import Rules
 

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from relayer.abi import version_of
 from relayer.adapter import ChainReader, View, ViewResult
 from relayer.errors import BadChainData
 from relayer.message import Address, Timestamp
 from relayer.protocols.op_stack import contracts
-from relayer.protocols.op_stack.contracts import read_address, read_number, read_version
+from relayer.protocols.op_stack.contracts import read_address, read_number
 
 GAMES_SINCE = 3
 """Major version of the first portal that takes dispute games."""
@@ -106,7 +107,8 @@ class Portal:
             said = f"l1.messenger {self._messenger} serves the portal {served[0] or served[1]}"
             return Misfit(f"{said}, not {self._portal}: correct the configuration")
         told = dict(zip(selectors, answers, strict=False))
-        version = read_version(told[contracts.VERSION])
+        answer = told[contracts.VERSION]
+        version = version_of(answer.data) if answer.ok else None
         if version is None:
             raise BadChainData(f"OptimismPortal {self._portal} does not tell its version")
         if version[0] > KNOWN_UP_TO:

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relayer.abi import address_of, address_word, word
 from relayer.adapter import ChainReader, Clock, View
 from relayer.message import Address, ChainId, Timestamp
 from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.contracts import (
     MAX_TIME,
     Withdrawal,
-    address_of,
-    address_word,
     number_of,
     read_number,
     read_words,
-    word,
 )
 from relayer.protocols.op_stack.games import GameState, read_states
 from relayer.protocols.op_stack.portal import Generation, Rules

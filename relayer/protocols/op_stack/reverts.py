@@ -7,12 +7,11 @@ an estimate. Sources: `src/L1/OptimismPortal*.sol`, `src/universal/CrossDomainMe
 
 from __future__ import annotations
 
+from relayer.abi import revert_text
 from relayer.adapter import Action, Outcome, Verdict
 from relayer.keccak import keccak256
 from relayer.message import Reason
 
-ERROR_STRING = bytes.fromhex("08c379a0")
-"""Error(string)"""
 TARGET_FAILED = "the target failed"
 
 _Meaning = tuple[Action, Reason, str]
@@ -97,7 +96,7 @@ def classify_outcome(outcome: Outcome) -> Verdict:
     if known is not None:
         name, (action, reason, words) = known
         return Verdict(action, reason, f"{words} ({name})")
-    said = words_of(outcome.revert)
+    said = revert_text(outcome.revert)
     detail = said or outcome.text[:300]
     words = f"{said} {outcome.text}".lower()
     for sign, action, reason in _WORDS:
@@ -112,14 +111,3 @@ def is_failed_target(revert: bytes, text: str) -> bool:
     """Whether a call made for an estimate was refused because the target fails."""
     verdict = classify_outcome(Outcome(revert, text, mined=False))
     return verdict.reason is Reason.TARGET_FAILED
-
-
-def words_of(revert: bytes) -> str:
-    """A short printable form of revert data, empty for a bare revert."""
-    if not revert:
-        return ""
-    if revert[:4] == ERROR_STRING and len(revert) >= 68:
-        size = min(int.from_bytes(revert[36:68], "big"), 200)
-        text = revert[68 : 68 + size].decode("utf-8", "replace")
-        return "".join(char if char.isprintable() else "?" for char in text) or "Error()"
-    return f"custom error 0x{revert[:4].hex()}"

@@ -21,8 +21,9 @@ from relayer.adapter import (
     TreeTruth,
     Verdict,
     View,
+    require_chains,
 )
-from relayer.errors import ConfigInvalid, Transient
+from relayer.errors import Transient
 from relayer.message import BlockNumber, BridgeName, Fact, Gate, MessageId, Record, Route, TreeId
 from relayer.protocols.scroll import contracts
 from relayer.protocols.scroll.delivery import Deliveries, Outpost
@@ -46,12 +47,7 @@ SHAPE = TreeShape(empty=EmptyRule.LADDER, depth=None, max_depth=40)
 
 def build(name: BridgeName, settings: ScrollSettings, context: AdapterContext) -> Adapter:
     """Build the adapter; `ConfigInvalid` when it names a chain the configuration does not have."""
-    for side, chain in (("l2", settings.l2.chain), ("l1", settings.l1.chain)):
-        if chain not in context.chains:
-            known = ", ".join(sorted(context.chains))
-            raise ConfigInvalid(
-                f"bridges.{name}.{side}.chain: no chain {chain!r}; configured are {known}"
-            )
+    require_chains(context, name, {"l2.chain": settings.l2.chain, "l1.chain": settings.l1.chain})
     return ScrollAdapter(name, settings, context)
 
 

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relayer.abi import address_of, address_word, dynamic, selector, word
 from relayer.adapter import ViewResult
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import Address
-
-
-def _selector(signature: str) -> bytes:
-    return keccak256(signature.encode())[:4]
-
 
 SENT_MESSAGE = keccak256(b"SentMessage(address,address,uint256,uint256,uint256,bytes)")
 APPEND_MESSAGE = keccak256(b"AppendMessage(uint256,bytes32)")
@@ -25,17 +21,17 @@ FINALIZE_BATCH = keccak256(b"FinalizeBatch(uint256,bytes32,bytes32,bytes32)")
 RELAYED_MESSAGE = keccak256(b"RelayedMessage(bytes32)")
 FAILED_RELAYED_MESSAGE = keccak256(b"FailedRelayedMessage(bytes32)")
 
-RELAY_MESSAGE = _selector("relayMessage(address,address,uint256,uint256,bytes)")
-RELAY_WITH_PROOF = _selector(
+RELAY_MESSAGE = selector("relayMessage(address,address,uint256,uint256,bytes)")
+RELAY_WITH_PROOF = selector(
     "relayMessageWithProof(address,address,uint256,uint256,bytes,(uint256,bytes))"
 )
-IS_EXECUTED = _selector("isL2MessageExecuted(bytes32)")
-LAST_FINALIZED = _selector("lastFinalizedBatchIndex()")
-WITHDRAW_ROOTS = _selector("withdrawRoots(uint256)")
-NEXT_MESSAGE_INDEX = _selector("nextMessageIndex()")
-MESSAGE_ROOT = _selector("messageRoot()")
+IS_EXECUTED = selector("isL2MessageExecuted(bytes32)")
+LAST_FINALIZED = selector("lastFinalizedBatchIndex()")
+WITHDRAW_ROOTS = selector("withdrawRoots(uint256)")
+NEXT_MESSAGE_INDEX = selector("nextMessageIndex()")
+MESSAGE_ROOT = selector("messageRoot()")
 
-FORBIDDEN_TARGET = _selector("ErrorForbidToCallMessageQueue()")
+FORBIDDEN_TARGET = selector("ErrorForbidToCallMessageQueue()")
 
 MAX_BATCH = 2**53
 """Above every batch index to come; Redis sorts levels exactly up to here."""
@@ -59,12 +55,12 @@ class Withdrawal:
 
     def encode(self) -> bytes:
         """`relayMessage(sender, target, value, nonce, body)`: what is hashed, selector included."""
-        return RELAY_MESSAGE + self._fields() + word(5 * 32) + _dynamic(self.body)
+        return RELAY_MESSAGE + self._fields() + word(5 * 32) + dynamic(self.body)
 
     def delivery_call(self, batch: int, siblings: Sequence[bytes]) -> bytes:
         """`L1ScrollMessenger.relayMessageWithProof`; the proof is the siblings, bottom-up."""
-        body = _dynamic(self.body)
-        proof = word(batch) + word(64) + _dynamic(b"".join(siblings))
+        body = dynamic(self.body)
+        proof = word(batch) + word(64) + dynamic(b"".join(siblings))
         offsets = word(6 * 32) + word(6 * 32 + len(body))
         return RELAY_WITH_PROOF + self._fields() + offsets + body + proof
 
@@ -92,29 +88,8 @@ def decode_withdrawal(encoded: bytes) -> Withdrawal:
     return withdrawal
 
 
-def word(number: int) -> bytes:
-    """A number as one ABI word."""
-    return number.to_bytes(32, "big")
-
-
-def address_word(address: str) -> bytes:
-    """An address as one ABI word."""
-    return bytes(12) + bytes.fromhex(address[2:])
-
-
-def address_of(value: bytes) -> Address:
-    """The address in one ABI word."""
-    if len(value) != 32 or any(value[:12]):
-        raise BadChainData("a word is not an address")
-    return Address("0x" + value[12:].hex())
-
-
 def answer_word(answer: ViewResult, what: str) -> bytes:
     """A view's answer of exactly one word; `BadChainData` names what did not answer."""
     if not answer.ok or len(answer.data) != 32:
         raise BadChainData(f"{what} does not answer: wrong address or chain?")
     return answer.data
-
-
-def _dynamic(payload: bytes) -> bytes:
-    return word(len(payload)) + payload + bytes(-len(payload) % 32)

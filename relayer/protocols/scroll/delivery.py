@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from relayer.abi import word
 from relayer.adapter import (
     Call,
     ChainReader,
@@ -127,7 +128,7 @@ class Deliveries:
         at = self._at
         views = [View(at.l1_messenger, contracts.IS_EXECUTED + one.leaf) for one in opened]
         if accepted is not None:
-            stored = contracts.WITHDRAW_ROOTS + contracts.word(accepted.batch)
+            stored = contracts.WITHDRAW_ROOTS + word(accepted.batch)
             views.append(View(at.scroll_chain, stored))
         answers = await at.l1.read(views)
         obstacle = None if accepted is None else _root_gone(accepted, answers[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relayer.abi import address_of
 from relayer.adapter import Log
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
@@ -114,8 +115,8 @@ def _sent(log: Log) -> Withdrawal:
     if len(data) - 160 != size + -size % 32:
         raise BadChainData(f"SentMessage in {log.at.tx} is cut short or too long")
     return Withdrawal(
-        sender=contracts.address_of(log.topics[1]),
-        target=contracts.address_of(log.topics[2]),
+        sender=address_of(log.topics[1]),
+        target=address_of(log.topics[2]),
         value=int.from_bytes(data[:32], "big"),
         nonce=int.from_bytes(data[32:64], "big"),
         body=data[160 : 160 + size],

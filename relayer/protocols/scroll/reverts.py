@@ -6,12 +6,12 @@ Source: `src/L1/L1ScrollMessenger.sol` and what it inherits, scroll-tech/scroll-
 
 from __future__ import annotations
 
+from relayer.abi import revert_text
 from relayer.adapter import Action, Outcome, Verdict
 from relayer.message import Reason
-from relayer.protocols.scroll import contracts
+from relayer.protocols.scroll.contracts import FORBIDDEN_TARGET
 
-ERROR_STRING = bytes.fromhex("08c379a0")
-"""Error(string)"""
+_NAMES = {FORBIDDEN_TARGET: "ErrorForbidToCallMessageQueue()"}
 
 _MEANINGS: tuple[tuple[str, Action, Reason], ...] = (
     ("message was already successfully executed", Action.DONE, Reason.DELIVERED_BY_OTHER),
@@ -28,7 +28,7 @@ _MEANINGS: tuple[tuple[str, Action, Reason], ...] = (
 
 def classify_outcome(outcome: Outcome) -> Verdict:
     """Say what a `relayMessageWithProof` that delivered nothing means."""
-    said = revert_text(outcome.revert)
+    said = revert_text(outcome.revert, _NAMES)
     detail = said or outcome.text[:300]
     words = f"{said} {outcome.text}".lower()
     for sign, action, reason in _MEANINGS:
@@ -39,16 +39,3 @@ def classify_outcome(outcome: Outcome) -> Verdict:
             Action.RETRY, Reason.TARGET_FAILED, detail or "the target failed (FailedRelayedMessage)"
         )
     return Verdict(Action.RETRY, Reason.CALL_REVERTED, detail or "reverted without a reason")
-
-
-def revert_text(revert: bytes) -> str:
-    """A short printable form of revert data, empty for a bare revert."""
-    if not revert:
-        return ""
-    if revert[:4] == contracts.FORBIDDEN_TARGET:
-        return "ErrorForbidToCallMessageQueue()"
-    if revert[:4] == ERROR_STRING and len(revert) >= 68:
-        size = int.from_bytes(revert[36:68], "big")
-        text = revert[68 : 68 + min(size, 200)].decode("utf-8", "replace")
-        return "".join(char if char.isprintable() else "?" for char in text)
-    return f"custom error 0x{revert[:4].hex()}"

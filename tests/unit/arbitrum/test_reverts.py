@@ -131,4 +131,7 @@ def test_words_of_the_node_and_of_the_recipient_are_kept() -> None:
     """Out of gas is told by the node's words; the recipient's reason is printable in the detail."""
     assert verdict(b"", "out of gas: 5").reason is Reason.OUT_OF_GAS
     assert verdict(reason_text("not\ntoday")).detail == "not?today"
-    assert verdict(error("Panic(uint256)", word(0x11))).detail == "Panic(0x11)"
+    assert (
+        verdict(error("Panic(uint256)", word(0x11))).detail
+        == "Panic(0x11): arithmetic overflow or underflow"
+    )

@@ -690,5 +690,5 @@ def test_unknown_chains_are_refused() -> None:
     """A bridge cannot name a chain that the configuration does not have."""
     plugin = hyperlane.PLUGIN
     context = FakeContext({"origin": FakeChain(1)}, FakeTrees(hyperlane.adapter.SHAPE))
-    with pytest.raises(ConfigInvalid, match=r"chains\.destination: no such chain"):
+    with pytest.raises(ConfigInvalid, match=r"chains\.destination: no chain 'destination'"):
         plugin.build(BRIDGE, settings_of(), context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from eth_abi.abi import encode
 
+from relayer.abi import word
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import (
@@ -89,10 +90,10 @@ def test_anchoring_on_l2_is_progress_of_each_message(world: World) -> None:
 def test_a_finalisation_raises_the_gate_to_its_last_block(world: World) -> None:
     """One fact per transaction, whatever the order of its blocks; two transactions, two facts."""
     for tx, blocks in ((1, [30, 10, 20]), (2, [41])):
-        topics = [contracts.ROOT_ADDED, ROOTS[tx - 1], contracts.word(5)]
+        topics = [contracts.ROOT_ADDED, ROOTS[tx - 1], word(5)]
         world.l1.emit(ROLLUP, topics, block=9, tx=tx)
         for block in blocks:
-            topics = [contracts.BLOCK_ANCHORED, contracts.word(block)]
+            topics = [contracts.BLOCK_ANCHORED, word(block)]
             world.l1.emit(ROLLUP, topics, block=9, tx=tx)
     facts = [fact for fact in world.adapter.decode(world.l1.past) if isinstance(fact, RootSeen)]
     assert [(fact.level, fact.root) for fact in facts] == [(30, ROOTS[0]), (41, ROOTS[1])]
@@ -101,7 +102,7 @@ def test_a_finalisation_raises_the_gate_to_its_last_block(world: World) -> None:
 
 def test_blocks_without_a_root_raise_no_gate(world: World) -> None:
     """Somebody hides a log: the fact must not be made of what is left."""
-    topics = [contracts.BLOCK_ANCHORED, contracts.word(7)]
+    topics = [contracts.BLOCK_ANCHORED, word(7)]
     log = world.l1.emit(ROLLUP, topics, block=9, tx=1)
     assert world.adapter.decode([log]) == []
 
@@ -120,18 +121,18 @@ def test_blocks_without_a_root_raise_no_gate(world: World) -> None:
 def test_finalisations_that_cannot_be(world: World, roots: list[tuple[bytes, int]]) -> None:
     """Zero roots, mixed depths, a root twice, no depth or one that no leaf index has."""
     for root, depth in roots:
-        topics = [contracts.ROOT_ADDED, root, contracts.word(depth)]
+        topics = [contracts.ROOT_ADDED, root, word(depth)]
         world.l1.emit(ROLLUP, topics, block=9, tx=1)
-    world.l1.emit(ROLLUP, [contracts.BLOCK_ANCHORED, contracts.word(7)], block=9, tx=1)
+    world.l1.emit(ROLLUP, [contracts.BLOCK_ANCHORED, word(7)], block=9, tx=1)
     with pytest.raises(BadChainData):
         world.adapter.decode(world.l1.past)
 
 
 def test_a_block_number_that_cannot_be(world: World) -> None:
     """A gate must not be raised to infinity."""
-    topics = [contracts.ROOT_ADDED, ROOTS[0], contracts.word(5)]
+    topics = [contracts.ROOT_ADDED, ROOTS[0], word(5)]
     world.l1.emit(ROLLUP, topics, block=9, tx=1)
-    world.l1.emit(ROLLUP, [contracts.BLOCK_ANCHORED, contracts.word(2**255)], block=9, tx=1)
+    world.l1.emit(ROLLUP, [contracts.BLOCK_ANCHORED, word(2**255)], block=9, tx=1)
     with pytest.raises(BadChainData):
         world.adapter.decode(world.l1.past)
 
@@ -142,7 +143,7 @@ def test_a_block_number_that_cannot_be(world: World) -> None:
         (contracts.MESSAGE_CLAIMED, [], b""),
         (contracts.MESSAGE_CLAIMED, [ROOTS[0]], b"\1"),
         (contracts.ROOT_ADDED, [ROOTS[0]], b""),
-        (contracts.BLOCK_ANCHORED, [], contracts.word(1)),
+        (contracts.BLOCK_ANCHORED, [], word(1)),
     ],
 )
 def test_misshapen_logs_on_l1(world: World, topic: bytes, topics: list[bytes], data: bytes) -> None:
@@ -158,8 +159,8 @@ def test_misshapen_logs_on_l1(world: World, topic: bytes, topics: list[bytes], d
         ([], b""),
         ([], encode(["bytes32[]"], [ROOTS])[:-1]),
         ([], encode(["bytes32[]"], [ROOTS]) + bytes(32)),
-        ([], contracts.word(64) + contracts.word(0)),
-        ([], contracts.word(32) + contracts.word(2**255)),
+        ([], word(64) + word(0)),
+        ([], word(32) + word(2**255)),
         ([ROOTS[0]], encode(["bytes32[]"], [ROOTS])),
     ],
 )
@@ -173,7 +174,7 @@ def test_misshapen_anchorings(world: World, topics: list[bytes], data: bytes) ->
 def test_roots_alone_are_no_finalisation() -> None:
     """Without a block there is nothing to wait for."""
     world = World()
-    topics = [contracts.ROOT_ADDED, ROOTS[0], contracts.word(5)]
+    topics = [contracts.ROOT_ADDED, ROOTS[0], word(5)]
     log = world.l1.emit(ROLLUP, topics, block=9, tx=1)
     assert read_finalisations([log]) == []
     assert world.adapter.decode([log]) == []

@@ -79,7 +79,7 @@ def test_a_recipients_words_are_shown() -> None:
     text = bytes.fromhex("08c379a0") + bytes(31) + b"\x20" + bytes(31) + b"\x0a" + words
     assert said(text + bytes(22)).detail == "not today?"
     panic = bytes.fromhex("4e487b71") + bytes(31) + b"\x11"
-    assert said(panic).detail == "Panic(0x11)"
+    assert said(panic).detail == "Panic(0x11): arithmetic overflow or underflow"
 
 
 def test_out_of_gas_is_not_the_recipients_words() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from eth_abi.abi import decode
 
+from relayer.abi import word
 from relayer.adapter import Call, Done, Refuse, Wait
 from relayer.errors import EndpointDown
 from relayer.message import BlockNumber, Reason, Record
@@ -171,7 +172,7 @@ async def test_a_finalisation_that_is_not_final_is_not_searched_for(world: World
     """At the latest block it is there, at the final one not yet: the fact will come."""
     records = send_some(world, 1)
     at_final = iter([5, 0])  # the latest block's answer, then the final one's
-    world.l1.answer(ROLLUP, contracts.LAST_FINALISED, lambda _: contracts.word(next(at_final) * 5))
+    world.l1.answer(ROLLUP, contracts.LAST_FINALISED, lambda _: word(next(at_final) * 5))
     wait = await world.wait(records[0])
     assert wait.reason is Reason.AWAITING_ROOT
     assert "not final on L1" in wait.detail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from eth_abi.abi import decode
 
+from relayer.abi import word
 from relayer.adapter import Done
 from relayer.errors import EndpointDown
 from relayer.message import Reason, Record
@@ -86,7 +87,7 @@ async def test_a_contract_without_numbers_is_asked_by_status(world: World) -> No
     await world.call(record)
 
 
-@pytest.mark.parametrize("answer", [b"", contracts.word(3), contracts.word(2**255)])
+@pytest.mark.parametrize("answer", [b"", word(3), word(2**255)])
 async def test_a_status_that_cannot_be_holds_nobody(world: World, answer: bytes) -> None:
     """No answer or nonsense is a wait."""
     record = world.send(L1, block=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from eth_abi.abi import encode
 
+from relayer.abi import word
 from relayer.adapter import Call, ChainReader, Header, Log, Step, TreeReader, Wait
 from relayer.devnet.linea_operator import roots_of
 from relayer.errors import RangeTooWide, RelayerError
@@ -106,7 +107,7 @@ class LoggedChain(FakeChain):
         asked = [code[at + 1 : at + 21] for at in range(0, len(code) - 6, 26)]
         self.codes_asked.append(len(asked))
         sizes = [self.code_sizes.get(Address("0x" + one.hex()), 0) for one in asked]
-        return self.code_answer or "0x" + b"".join(map(contracts.word, sizes)).hex()
+        return self.code_answer or "0x" + b"".join(map(word, sizes)).hex()
 
     async def header(self, block: BlockNumber | BlockHash | str) -> Header:
         found = await super().header(self.final if block == "latest" else block)
@@ -246,11 +247,11 @@ class World:
         logs = []
         for root in roots_of(leaves, DEPTH):
             self.depths[root] = DEPTH
-            topics = [contracts.ROOT_ADDED, root, contracts.word(DEPTH)]
+            topics = [contracts.ROOT_ADDED, root, word(DEPTH)]
             logs.append(self.l1.emit(ROLLUP, topics, block=block, tx=tx))
         blocks = sorted({record.message.at.block for record in records})
         for one in blocks:
-            topics = [contracts.BLOCK_ANCHORED, contracts.word(one)]
+            topics = [contracts.BLOCK_ANCHORED, word(one)]
             logs.append(self.l1.emit(ROLLUP, topics, block=block, tx=tx))
         self.finalised = max(self.finalised, blocks[-1])
         if follow:
@@ -285,32 +286,26 @@ class World:
 
     def _answer(self) -> None:
         def number(read: Callable[[], int]) -> Callable[[bytes], bytes]:
-            return lambda _: contracts.word(read())
+            return lambda _: word(read())
 
         one, two = self.l1, self.l2
         one.answer(
             ROLLUP,
             contracts.IS_CLAIMED,
-            lambda data: contracts.word(int.from_bytes(data, "big") in self.claimed),
+            lambda data: word(int.from_bytes(data, "big") in self.claimed),
         )
         one.answer(ROLLUP, contracts.LAST_FINALISED, number(lambda: self.finalised))
         one.answer(ROLLUP, contracts.LIMIT, number(lambda: self.limit))
         one.answer(ROLLUP, contracts.PERIOD_USED, number(lambda: self.used))
         one.answer(ROLLUP, contracts.PERIOD_END, number(lambda: self.period_end))
         one.answer(ROLLUP, contracts.NEXT_NUMBER, number(lambda: self._numbers[L1] + 1))
-        one.answer(
-            ROLLUP, contracts.ROOT_DEPTH, lambda root: contracts.word(self.depths.get(root, 0))
-        )
-        two.answer(
-            SERVICE, contracts.INBOX_STATUS, lambda one: contracts.word(self.status.get(one, 0))
-        )
+        one.answer(ROLLUP, contracts.ROOT_DEPTH, lambda root: word(self.depths.get(root, 0)))
+        two.answer(SERVICE, contracts.INBOX_STATUS, lambda one: word(self.status.get(one, 0)))
         two.answer(SERVICE, contracts.LAST_ANCHORED, number(lambda: self.anchored))
         two.answer(SERVICE, contracts.NEXT_NUMBER, number(lambda: self._numbers[L2] + 1))
         for name, chain, contract in (("l1", one, ROLLUP), ("l2", two, SERVICE)):
             chain.answer(
                 contract,
                 contracts.IS_PAUSED,
-                lambda data, name=name: contracts.word(
-                    int.from_bytes(data, "big") in self.paused[name]
-                ),
+                lambda data, name=name: word(int.from_bytes(data, "big") in self.paused[name]),
             )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from relayer.abi import word
 from relayer.adapter import Log
 from relayer.errors import BadChainData
 from relayer.message import (
@@ -19,7 +20,7 @@ from relayer.message import (
     TreeId,
 )
 from relayer.protocols.op_interop import contracts
-from relayer.protocols.op_interop.contracts import MESSENGER, InteropMessage, word
+from relayer.protocols.op_interop.contracts import MESSENGER, InteropMessage
 from tests.unit.op_interop.world import BRIDGE, SENDER, TARGET, A, B, World
 
 

@@ -11,6 +11,7 @@ from eth_abi.abi import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relayer.abi import address_word, word
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import Address
@@ -18,10 +19,8 @@ from relayer.protocols.op_interop import contracts
 from relayer.protocols.op_interop.contracts import (
     MESSENGER,
     InteropMessage,
-    address_word,
     decode_message,
     read_sent,
-    word,
 )
 from relayer.protocols.op_interop.identifier import Identifier
 

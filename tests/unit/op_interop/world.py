@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
+from relayer.abi import address_word, word
 from relayer.adapter import Header, Log, Step
 from relayer.errors import RangeTooWide, StaleEndpoint
 from relayer.keccak import keccak256
@@ -25,7 +26,7 @@ from relayer.message import (
 )
 from relayer.protocols.op_interop import contracts
 from relayer.protocols.op_interop.adapter import OpInteropAdapter
-from relayer.protocols.op_interop.contracts import MESSENGER, InteropMessage, address_word, word
+from relayer.protocols.op_interop.contracts import MESSENGER, InteropMessage
 from relayer.protocols.op_interop.settings import OpInteropSettings
 from tests.fakes import FakeChain, FakeClock, fake_header
 from tests.unit.sample_records import record_of as sample_record

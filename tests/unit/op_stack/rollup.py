@@ -9,11 +9,12 @@ from typing import Any
 import rlp
 from trie import HexaryTrie
 
+from relayer.abi import word
 from relayer.adapter import Header
 from relayer.errors import RpcRefused, StaleEndpoint
 from relayer.keccak import keccak256
 from relayer.message import BlockHash, BlockNumber, ChainId, Timestamp
-from relayer.protocols.op_stack.contracts import MESSAGE_NONCE, OutputProof, word
+from relayer.protocols.op_stack.contracts import MESSAGE_NONCE, OutputProof
 from relayer.protocols.op_stack.settings import MESSAGE_PASSER
 from relayer.trees.state_proof import EMPTY_CODE
 from tests.fakes import FakeChain, fake_header

@@ -11,6 +11,7 @@ from eth_abi.abi import encode as abi_encode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relayer.abi import word
 from relayer.adapter import Log, ViewResult
 from relayer.errors import BadChainData
 from relayer.message import Address, MessageSeen, Route
@@ -21,8 +22,6 @@ from relayer.protocols.op_stack.contracts import (
     Withdrawal,
     decode_withdrawal,
     read_relay,
-    read_version,
-    word,
 )
 from relayer.protocols.op_stack.events import Outbox, decode_origin, read_passed
 from relayer.protocols.op_stack.settings import MESSAGE_PASSER, MESSENGER
@@ -149,23 +148,6 @@ def test_a_relay_with_an_impossible_address_is_none() -> None:
     data[4 + 32] = 1
     one = Withdrawal(1, MESSENGER, L1_MESSENGER, 0, 0, bytes(data))
     assert read_relay(one, (MESSENGER, L1_MESSENGER)) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [
-        (b"2.8.1-beta.1", (2, 8, 1)),
-        (b"4.6.0", (4, 6, 0)),
-        (b"5.0.0+interop", (5, 0, 0)),
-        (b"four", None),
-        (b"", None),
-    ],
-)
-def test_versions(text: bytes, version: tuple[int, int, int] | None) -> None:
-    """Numbers alone count; a contract without them has no version."""
-    answer = ViewResult(True, word(32) + contracts.dynamic(text))
-    assert read_version(answer) == version
-    assert read_version(ViewResult(False, answer.data)) is None
 
 
 @pytest.mark.parametrize("data", [b"", bytes(31), bytes(33), bytes(64)])

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from relayer.abi import address_word, word
 from relayer.adapter import Log
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
 from relayer.message import DeliverySeen, LeafAdded, MessageId, MessageSeen, ProgressSeen, RootSeen
 from relayer.protocols.op_stack import contracts
-from relayer.protocols.op_stack.contracts import Withdrawal, address_word, word
+from relayer.protocols.op_stack.contracts import Withdrawal
 from tests.unit.op_stack.world import (
     L1_ID,
     RIVAL,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from eth_abi.abi import encode as abi_encode
 
+from relayer.abi import address_of
 from relayer.adapter import Done
 from relayer.message import Address, Gas, Reason, Record
 from relayer.protocols.op_stack import contracts
@@ -59,7 +60,7 @@ def matured(world: World, *, carries_message: bool = False, by: Address = US) ->
 def submitter(data: bytes) -> str:
     """Whose proof a finalisation names."""
     assert data[:4] == contracts.FINALIZE_EXTERNAL
-    return contracts.address_of(data[36:68])
+    return address_of(data[36:68])
 
 
 # --- both clocks ------------------------------------------------------------------------------

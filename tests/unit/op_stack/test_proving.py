@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from eth_abi.abi import decode as abi_decode
 
+from relayer.abi import dynamic, word
 from relayer.errors import EndpointDown, Transient
 from relayer.keccak import keccak256
 from relayer.message import Reason, RootSeen
 from relayer.protocols.op_stack import contracts
-from relayer.protocols.op_stack.contracts import word
 from relayer.protocols.op_stack.settings import MESSAGE_PASSER
 from relayer.trees.state_proof import prove_slot
 from tests.fakes import Reverts
@@ -414,7 +414,7 @@ async def test_a_messenger_of_another_portal_is_held(world: World, answer: bytes
 async def test_a_portal_of_the_future_is_held(games: World) -> None:
     """Rules that we do not know are not guessed."""
     games.version = "9.0.0"
-    games.l1.answer(PORTAL, contracts.VERSION, word(32) + contracts.dynamic(b"9.0.0"))
+    games.l1.answer(PORTAL, contracts.VERSION, word(32) + dynamic(b"9.0.0"))
     (record,) = games.send(withdrawal(0))
     assert "new to us" in refused(await games.step(record), Reason.UNSUPPORTED).detail
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from relayer.abi import address_of, address_word, dynamic, word
 from relayer.adapter import Call, ChainReader, Header, Log, Refuse, Step, Wait
 from relayer.errors import CallReverted
 from relayer.keccak import keccak256
@@ -26,7 +27,7 @@ from relayer.message import (
 )
 from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.adapter import OpStackAdapter
-from relayer.protocols.op_stack.contracts import Relay, Withdrawal, address_word, word
+from relayer.protocols.op_stack.contracts import Relay, Withdrawal
 from relayer.protocols.op_stack.settings import MESSAGE_PASSER, MESSENGER, OpStackSettings
 from relayer.protocols.op_stack.trials import ESTIMATOR
 from tests.fakes import FakeChain, FakeClock, Reverts, fake_header
@@ -82,7 +83,7 @@ def passed_log(one: Withdrawal, block: int = 9, tx: int = 1) -> Log:
         address_word(one.target),
     )
     head = word(one.value) + word(one.gas_limit) + word(128) + one.hash
-    return Log(MESSAGE_PASSER, topics, head + contracts.dynamic(one.data), at(L2_ID, block, tx))
+    return Log(MESSAGE_PASSER, topics, head + dynamic(one.data), at(L2_ID, block, tx))
 
 
 def portal_log(topic: bytes, digest: bytes, *rest: bytes, data: bytes = b"", tx: int = 1) -> Log:
@@ -273,7 +274,7 @@ class World:
     def _answer_portal(self) -> None:
         say = self._say
         text = self.version.encode()
-        say(PORTAL, contracts.VERSION, lambda _: word(32) + contracts.dynamic(text))
+        say(PORTAL, contracts.VERSION, lambda _: word(32) + dynamic(text))
         say(PORTAL, contracts.PAUSED, lambda _: word(int(self.paused)))
         say(PORTAL, contracts.FINALIZED, lambda a: word(int(a in self.finalized)))
         say(L1_MESSENGER, contracts.PORTAL_OF[int(self.is_old)], address_word(PORTAL))
@@ -367,7 +368,7 @@ class World:
         return self._replaced
 
     def _proven(self, arguments: bytes) -> bytes:
-        digest, submitter = arguments[:32], contracts.address_of(arguments[32:])
+        digest, submitter = arguments[:32], address_of(arguments[32:])
         for who, index, second in self.proofs.get(digest, []):
             if who == submitter:
                 return address_word(address_of_game(index)) + word(second)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from relayer.abi import word
 from relayer.adapter import Log
 from relayer.errors import BadChainData
 from relayer.keccak import keccak256
@@ -20,7 +21,6 @@ from relayer.message import (
     Route,
 )
 from relayer.protocols.scroll import contracts
-from relayer.protocols.scroll.contracts import word
 from tests.unit.scroll.world import (
     BATCHES,
     BRIDGE,

@@ -8,7 +8,7 @@ from eth_abi.abi import encode as abi_encode
 from relayer.adapter import Action, Outcome
 from relayer.message import Reason
 from relayer.protocols.scroll import contracts
-from relayer.protocols.scroll.reverts import classify_outcome, revert_text
+from relayer.protocols.scroll.reverts import classify_outcome
 
 
 def error(text: str) -> bytes:
@@ -52,12 +52,3 @@ def test_a_rival_that_was_first_is_a_success() -> None:
     """Mined after a rival's delivery, the refusal says so."""
     revert = error("Message was already successfully executed")
     assert classify_outcome(Outcome(revert, "", mined=True)).action is Action.DONE
-
-
-def test_revert_text_is_bounded_and_printable() -> None:
-    """Nothing that a contract says can fill or corrupt the operator's screen."""
-    text = revert_text(error("\x1b[2J\n" + "x" * 10_000))
-    assert len(text) <= 200
-    assert text.isprintable()
-    assert revert_text(bytes.fromhex("08c379a0") + b"\xff" * 64 + b"abc") == "abc"
-    assert revert_text(b"") == ""

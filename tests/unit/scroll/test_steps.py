@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from relayer.abi import word
 from relayer.adapter import Call, Done, Refuse, Step, Wait
 from relayer.errors import EndpointDown, Transient
 from relayer.keccak import keccak256
 from relayer.message import ChainId, MessageId, Reason, Record, Route, Timestamp
 from relayer.protocols.scroll import contracts
-from relayer.protocols.scroll.contracts import word
 from relayer.protocols.scroll.settings import MESSAGE_QUEUE
 from relayer.trees.append_only import root_from_proof
 from tests.unit.scroll.world import (

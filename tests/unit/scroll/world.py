@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from relayer.abi import address_word, word
 from relayer.adapter import Call, ChainReader, Log, Step, TreeShape
 from relayer.errors import RpcRefused
 from relayer.keccak import keccak256
@@ -25,7 +26,7 @@ from relayer.message import (
 )
 from relayer.protocols.scroll import contracts
 from relayer.protocols.scroll.adapter import SHAPE, ScrollAdapter
-from relayer.protocols.scroll.contracts import Withdrawal, word
+from relayer.protocols.scroll.contracts import Withdrawal
 from relayer.protocols.scroll.settings import MESSAGE_QUEUE, ScrollSettings
 from tests.fakes import FakeChain, FakeClock, FakeTrees
 from tests.unit.sample_records import record_of as sample_record
@@ -66,7 +67,7 @@ def append_log(index: int, leaf: bytes, tx: int = 1) -> Log:
 
 def sent_log(one: Withdrawal, tx: int = 1) -> Log:
     """What the messenger says of a message."""
-    where = (contracts.address_word(one.sender), contracts.address_word(one.target))
+    where = (address_word(one.sender), address_word(one.target))
     body = word(len(one.body)) + one.body + bytes(-len(one.body) % 32)
     fields = word(one.value) + word(one.nonce) + word(0) + word(128) + body
     return Log(L2_MESSENGER, (contracts.SENT_MESSAGE, *where), fields, at(L2_ID, tx))
