@@ -1,11 +1,16 @@
-# The image that runs holds Python, the relayer and what it needs, each pinned by hash: no compiler, no
-# package client state, nothing a health check would need a shell for.
+# The image that runs holds Python, the relayer and what it needs: no compiler, no package client
+# state, nothing a health check would need a shell for.
 #
 #   docker build -t relayer .                                              the service
 #   docker build --target sbom --output type=local,dest=build/sbom .       its bill of materials
 #   docker build --build-arg EMBEDDED_REDIS=no -t relayer .                without a Redis of its own
+#
+# Every Python package is pinned by hash. The base is pinned by tag alone, which is built anew when Debian
+# has a fix; whoever wants two builds to have the same base names it by digest (docs/operations.md):
+#   make image PYTHON_IMAGE=python:3.11.17-slim-bookworm@sha256:...
+ARG PYTHON_IMAGE=python:3.11.17-slim-bookworm
 
-FROM python:3.11.14-slim-bookworm AS build
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 # What changes seldom comes first, so that a change of the code alone installs nothing again.
 COPY requirements.lock ./
@@ -31,7 +36,7 @@ RUN /opt/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-
 FROM scratch AS sbom
 COPY --from=inventory /sbom.json /
 
-FROM python:3.11.14-slim-bookworm AS service
+FROM ${PYTHON_IMAGE} AS service
 COPY --from=build /opt/relayer /opt/relayer
 ENV PATH=/opt/relayer/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 CONFIG ?= config/relayer.yaml
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench run screens lock clean
+.PHONY: help setup demo test check bench run image screens lock clean
 
 key = $(shell cat $(1) | cksum | tr -d ' ')
 VENV_STAMP := .venv/.locked-$(call key,requirements-dev.lock)
@@ -34,6 +34,9 @@ bench: setup ## speed and latency on local chains
 
 run: setup ## the service, with CONFIG=config/relayer.yaml
 	@.venv/bin/relayer --config $(CONFIG) run
+
+image: ## the container image, called relayer; PYTHON_IMAGE=python@sha256:... pins its base by digest
+	docker build --tag relayer $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) ).
 
 screens: setup ## pictures of the page, by a real browser, into build/screens and the README
 	@.venv/bin/pytest -q tests/browser/test_show.py

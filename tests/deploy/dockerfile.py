@@ -34,6 +34,16 @@ def instructions() -> list[Instruction]:
     return found
 
 
+def bases() -> list[tuple[str, str]]:
+    """Base and name of each stage, with the default of an argument in its place."""
+    defaults = dict(one.rest.split("=", 1) for one in instructions() if one.word == "ARG")
+    found = []
+    for rest in words("FROM"):
+        base, _, stage = rest.partition(" AS ")
+        found.append((re.sub(r"\$\{(\w+)\}", lambda name: defaults[name.group(1)], base), stage))
+    return found
+
+
 def words(word: str, stage: str | None = None) -> list[str]:
     """What follows each `word`, in one stage or in all."""
     return [one.rest for one in instructions() if one.word == word and stage in (None, one.stage)]

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from relayer.cli import main
 from relayer.devnet.service import STOP_TIMEOUT_S
-from relayer.settings import load_settings
-from tests.deploy.dockerfile import DOCKERFILE, instructions, words
+from relayer.settings import Settings, load_settings, read_tokens
+from relayer.settings.signing import is_loopback
+from tests.deploy import shipped
+from tests.deploy.dockerfile import DOCKERFILE, bases, instructions, words
 from tests.deploy.files import DEPLOY, ROOT
+from tests.deploy.shipped import compose
 
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*")
-
-
-def _compose() -> Any:
-    return yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -38,13 +38,37 @@ def test_hadolint_finds_nothing() -> None:
 
 
 def test_every_base_is_pinned_and_every_stage_is_there() -> None:
-    """A base that moves would make two builds of one commit differ."""
+    """A base that moves from version to version would make two builds of one commit differ."""
     stages = {"scratch"}
-    for rest in words("FROM"):
-        base, _, stage = rest.partition(" AS ")
+    for base, stage in bases():
         assert base in stages or PINNED.fullmatch(base), base
         stages.add(stage)
     assert {"build", "sbom", "service"} <= stages
+
+
+def test_the_base_can_be_named_by_digest() -> None:
+    """Both stages that run Python take it from one argument; `make image` hands it on."""
+    assert {rest.partition(" AS ")[0] for rest in words("FROM")} == {
+        "${PYTHON_IMAGE}",
+        "build",
+        "scratch",
+    }
+    digest = "python@sha256:" + "0" * 64
+    for arguments, told in (
+        ([], "docker build --tag relayer ."),
+        (
+            [f"PYTHON_IMAGE={digest}"],
+            f"docker build --tag relayer --build-arg PYTHON_IMAGE={digest} .",
+        ),
+    ):
+        shown = subprocess.run(
+            ["make", "--dry-run", "image", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert shown.strip() == told
 
 
 def test_the_last_stage_is_the_service_without_what_built_it() -> None:
@@ -100,19 +124,46 @@ def test_what_is_copied_exists_and_is_let_through() -> None:
 
 def test_compose_pins_its_images_and_publishes_on_loopback() -> None:
     """Nothing of it can be reached from another machine unless it is asked for."""
-    services = _compose()["services"]
+    services = compose()["services"]
     assert set(services) == {"redis", "relayer", "prometheus", "grafana"}
     for name, service in services.items():
-        assert "build" in service or PINNED.fullmatch(service["image"]), name
+        if "build" not in service:
+            image = re.fullmatch(rf"\$\{{{name.upper()}_IMAGE:-(.*)\}}", service["image"])
+            assert image, name
+            assert PINNED.fullmatch(image.group(1)), name
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["pids_limit"] > 0, name
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}, name
         for port in service.get("ports", ()):
             assert port.startswith("${BIND:-127.0.0.1}:"), name
 
 
+def test_redis_of_compose_has_no_way_out_and_no_port() -> None:
+    """Only who is on its own network reaches it: the relayers."""
+    loaded = compose()
+    assert loaded["networks"]["store"] == {"internal": True}
+    assert {
+        name for name, service in loaded["services"].items() if "store" in service["networks"]
+    } == {"redis", "relayer"}
+    assert loaded["services"]["redis"]["networks"] == ["store"]
+    assert "ports" not in loaded["services"]["redis"]
+
+
+def test_who_depends_on_another_waits_until_it_is_well() -> None:
+    """Started is not ready; each that is waited for says when it is."""
+    services = compose()["services"]
+    for service in services.values():
+        for other, when in service.get("depends_on", {}).items():
+            assert when == {"condition": "service_healthy"}
+            assert "healthcheck" in services[other]
+    assert all("healthcheck" in one or "build" in one for one in services.values())
+
+
 def test_compose_runs_two_relayers_that_may_drain_on_a_redis_that_forgets_nothing() -> None:
     """AOF and noeviction are what the relayer demands at its start."""
-    services = _compose()["services"]
+    services = compose()["services"]
     relayer, redis = services["relayer"], services["redis"]
     assert relayer["deploy"]["replicas"] == 2
     assert int(relayer["stop_grace_period"].removesuffix("s")) > STOP_TIMEOUT_S
@@ -127,22 +178,26 @@ def test_compose_runs_two_relayers_that_may_drain_on_a_redis_that_forgets_nothin
 
 
 def test_compose_mounts_what_is_there() -> None:
-    """Folders of ours exist; what the operator brings is named at the head of the file."""
-    text = (DEPLOY / "compose.yaml").read_text("utf-8")
-    brought = {"./relayer.yaml", "./secrets"}
-    head = text.partition("name: relayer")[0]
-    assert "relayer.yaml" in head
-    assert "./secrets" in head
-    for service in _compose()["services"].values():
-        for volume in service.get("volumes", ()):
-            source = volume.partition(":")[0]
-            if source.startswith("./") and source not in brought:
-                assert (DEPLOY / source).exists(), source
+    """What is not there yet is made by the script that the head of the file names."""
+    head = (DEPLOY / "compose.yaml").read_text("utf-8").partition("name: relayer")[0]
+    assert "./make-secrets.sh" in head
+    loaded = compose()
+    sources = [
+        volume.partition(":")[0]
+        for service in loaded["services"].values()
+        for volume in service.get("volumes", ())
+    ]
+    sources += [secret["file"] for secret in loaded["secrets"].values()]
+    for source in sources:
+        if source.startswith("./") and not source.startswith("./secrets/"):
+            assert (DEPLOY / source).exists(), source
+    (kept,) = {source for source in sources if source.startswith("./secrets/relayer")}
+    assert f"{kept}:{shipped.SECRETS_AT}:ro" in loaded["services"]["relayer"]["volumes"]
 
 
 def test_grafana_is_given_its_dashboards_and_its_source() -> None:
     """The provider's path is where compose mounts them, the source is Prometheus by its name."""
-    services = _compose()["services"]
+    services = compose()["services"]
     mounts = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
     provisioning = DEPLOY / "grafana" / "provisioning"
     provider = yaml.safe_load((provisioning / "dashboards" / "relayer.yaml").read_text("utf-8"))
@@ -154,21 +209,39 @@ def test_grafana_is_given_its_dashboards_and_its_source() -> None:
     assert "prometheus" in services
 
 
-def test_the_clusters_configuration_is_one_we_accept(tmp_path: Path) -> None:
-    """The example that pods start with, its secrets in files as they will be."""
-    text = (DEPLOY / "kubernetes" / "relayer.yaml").read_text("utf-8")
-    secrets = {
-        "redis-url": "redis://127.0.0.1:6379/0",
-        "ethereum-rpc": "https://rpc.example",
-        "signer-key": "11" * 32,
-    }
-    for name, value in secrets.items():
-        (tmp_path / name).write_text(value)
-    config = tmp_path / "relayer.yaml"
-    config.write_text(text.replace("/run/secrets/relayer", str(tmp_path)))
-    settings = load_settings(config, {})
-    assert settings.http.host == "0.0.0.0"
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to the containers' users")
+def test_the_script_makes_what_the_shipped_configuration_reads(tmp_path: Path) -> None:
+    """All but the URLs, which it names; a second run changes nothing; nobody else may read them."""
+    secrets, said = shipped.make_secrets(tmp_path)
+    urls = {"ethereum-rpc", "base-rpc"}
+    made = {file.name: file for file in (secrets / "relayer").iterdir()}
+    assert made.keys() == shipped.named_secrets() - urls
+    assert said.splitlines() == [
+        f"{shipped.address_of(secrets).lower()} in keystore.json",
+        *(f"secrets/relayer/{name} is yours to write" for name in sorted(urls)),
+    ]
+    for file in made.values():
+        assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (shipped.OURS, 0o400)
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    before = {name: file.read_bytes() for name, file in made.items()}
+    for name in urls:
+        (secrets / "relayer" / name).write_text(f"https://{name}.example/key")
+    _, said = shipped.make_secrets(tmp_path)
+    assert said == ""
+    assert {name: file.read_bytes() for name, file in made.items()} == before
+    settings = _settings_with(secrets / "relayer", tmp_path / "relayer.yaml")
     assert settings.redis.url is not None
+    assert settings.redis.url.get_secret_value().rpartition("@")[2] == "redis:6379/0"
+    assert settings.operator is not None
+    assert is_loopback(f"http://{settings.operator.host}")
+    assert read_tokens(settings.operator).keys() == {"operator-token"}
+
+
+def _settings_with(secrets: Path, config: Path) -> Settings:
+    """The shipped configuration with its secrets elsewhere."""
+    text = shipped.RELAYER_YAML.read_text("utf-8").replace(shipped.SECRETS_AT, str(secrets))
+    config.write_text(text, "utf-8")
+    return load_settings(config, {})
 
 
 @pytest.mark.parametrize("example", ["secret.example.yaml", "external-secret.example.yaml"])

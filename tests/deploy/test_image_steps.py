@@ -1,18 +1,17 @@
-"""The image's own steps on a bare Debian: then it carries messages as nobody, on a read-only root.
-
-No container engine is needed: a root directory, a mount namespace and a numeric user make one.
+"""The image's own steps on a bare Debian: then it carries messages as nobody, on a read-only root,
+by itself and by the configuration that is shipped with compose file and manifests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -21,178 +20,157 @@ import yaml
 from relayer.devnet.anvil import free_port
 from relayer.devnet.service import STOP_TIMEOUT_S
 from relayer.devnet.world import Devnet, WorldPlan
-from tests.deploy.dockerfile import words
-from tests.deploy.files import ROOT
+from tests.deploy import shipped
+from tests.deploy.image import Container, Image, variables
 
 pytestmark = [pytest.mark.chain, pytest.mark.redis, pytest.mark.timeout(900)]
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-FROM_HOST = ("etc/resolv.conf", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt")
-"""How this machine reaches package indexes; no part of an image."""
-LEFT_BEHIND = ("src", "wheels", "opt/tools", "root/.cache")
-"""What the build stage has and the service does not copy."""
-
-# The mounts of a container: a read-only root, a volume for /data, a small /tmp, what is passed in.
-CONTAINER = """
-set -e
-mount --bind "$TREE" "$TREE"
-mount -t proc proc "$TREE/proc"
-mount --rbind /dev "$TREE/dev"
-mount --bind "$VOLUME" "$TREE/data"
-mount -t tmpfs -o size=16m tmpfs "$TREE/tmp"
-mkdir -p "$TREE$WORLD"
-mount --bind "$WORLD" "$TREE$WORLD"
-mount -o remount,bind,ro "$TREE"
-cd "$TREE"
-exec /usr/sbin/chroot --userspec="$AS" --groups= "$TREE" /usr/bin/env -i $VARIABLES $COMMAND
-"""
+CONFIG = Path(variables()["RELAYER_CONFIG"])
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Iterator[Path]:
-    """Where the image's files go; taken away again, as pytest would keep half a gigabyte a run."""
-    made = tmp_path / "tree"
+def image(bare_debian: Path, tmp_path: Path) -> Iterator[Image]:
+    """Taken away again, as pytest would keep half a gigabyte a run."""
+    made = Image(tmp_path / "tree")
+    made.build(bare_debian)
     yield made
     # whatever is mounted below is not ours to delete
-    subprocess.run(["rm", "--recursive", "--force", "--one-file-system", made], check=True)
+    subprocess.run(["rm", "--recursive", "--force", "--one-file-system", made.tree], check=True)
 
 
-async def test_what_the_dockerfile_builds_runs_and_drains(
-    bare_debian: Path, tree: Path, tmp_path: Path
+async def test_what_the_dockerfile_builds(
+    image: Image, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    """Built by its steps alone, it delivers, says it is well, cannot write, and stops in time."""
-    volume = tmp_path / "volume"
-    _build(bare_debian, tree)
+    """One test, because the image takes a minute to build: alone, in compose, in Kubernetes."""
+    assert json.loads((image.tree / "sbom.json").read_text("utf-8"))["bomFormat"] == "CycloneDX"
+    with subtests.test("with its private Redis"):
+        await _it_runs_alone(image, tmp_path / "alone")
+    for kind in (shipped.PlainFolder, shipped.KubeletVolume):
+        with subtests.test("as shipped", kind=kind.__name__):
+            await _it_runs_as_shipped(image, tmp_path / kind.__name__, kind)
+
+
+async def _it_runs_alone(image: Image, folder: Path) -> None:
+    """It delivers, says it is well, cannot write, and stops in time."""
+    volume, config, port = folder / "volume", folder / "config", free_port()
+    config.mkdir(parents=True)
     volume.mkdir()
-    shutil.chown(volume, 10001, 10001)
-    port = free_port()
+    shutil.chown(volume, shipped.OURS, shipped.OURS)
     plan = WorldPlan(more_settings={"http": {"host": "0.0.0.0", "port": port}})
-    async with Devnet(tmp_path / "world", plan) as world:
-        _configure(tree, {**world.config(), "data_dir": "/data"})
-        _readable_by_all(tmp_path / "world")
-        child = await _start(tree, volume, tmp_path / "world", tmp_path / "log")
-        try:
-            await _until_ready(port, child)
-            assert _inside(child.pid, "relayer", "health") == 0
-            assert _inside(child.pid, "touch", "/opt/relayer/x") != 0
-            assert _inside(child.pid, "touch", "/tmp/x") == 0
-            sent = await world.traffic.spread(12)
-            async with asyncio.timeout(90):
-                while await world.traffic.undelivered(sent):  # noqa: ASYNC110 - it rings no bell
-                    await asyncio.sleep(0.2)
+    async with Devnet(folder / "world", plan) as world:
+        text = yaml.safe_dump({**world.config(), "data_dir": "/data"})
+        (config / CONFIG.name).write_text(text)
+        mounts = {volume: "/data", config: str(CONFIG.parent)}
+        async with _running(image, world, mounts, port) as container:
+            assert container.run("relayer", "health").returncode == 0
+            assert container.run("touch", "/opt/relayer/x").returncode != 0
+            assert container.run("touch", "/tmp/x").returncode == 0
+            await _carry(world, 12)
             await world.traffic.spread(12, label="in flight")
-            started = time.monotonic()
-            child.terminate()
-            assert await asyncio.wait_for(child.wait(), STOP_TIMEOUT_S) == 0
-            assert time.monotonic() - started < STOP_TIMEOUT_S
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-    assert json.loads((tree / "sbom.json").read_text("utf-8"))["bomFormat"] == "CycloneDX"
 
 
-def _build(bare: Path, tree: Path) -> None:
-    """Carry out COPY and RUN of the build stages, then drop what the service does not take over."""
-    # not shutil: it would read device nodes as files, and /dev/full never ends
-    subprocess.run(["cp", "--archive", bare, tree], check=True)
-    for name in FROM_HOST:
-        if (Path("/") / name).exists():
-            (tree / name).unlink(missing_ok=True)
-            shutil.copyfile(Path("/") / name, tree / name)
-    (source,) = words("WORKDIR", "build")
-    for rest in words("COPY", "build"):
-        *sources, target = rest.split()
-        for one in sources:
-            _copy(ROOT / one, tree / source.lstrip("/") / target)
-    arguments = dict(rest.split("=", 1) for rest in words("ARG", "build"))
-    for stage, folder in (("build", source), ("inventory", source), ("service", "/")):
-        for run in words("RUN", stage):
-            done = subprocess.run(
-                ["chroot", tree, "/bin/sh", "-c", f"cd {folder} && {run}"],
-                env={"PATH": PATH, "HOME": "/root", **arguments},
-                capture_output=True,
-                text=True,
-                timeout=400,
-                check=False,
-            )
-            assert done.returncode == 0, f"{run}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    for name in LEFT_BEHIND:
-        shutil.rmtree(tree / name, ignore_errors=True)
+async def _it_runs_as_shipped(
+    image: Image, folder: Path, kind: type[shipped.PlainFolder | shipped.KubeletVolume]
+) -> None:
+    """The shipped configuration, secrets and Redis work together, and `relayer reload` as well."""
+    made, _ = shipped.make_secrets(folder)
+    async with shipped.compose_redis(folder, made) as redis_url, Devnet(folder / "world") as world:
+        await _give_money(world, shipped.address_of(made))
+        config, secrets = kind(folder / "mounted-config"), kind(folder / "mounted-secrets")
+        settings = _on_free_ports(shipped.on_local_chains(world.config()))
+        config.write({CONFIG.name: yaml.safe_dump(settings)})
+        known = _files(made / "relayer") | {"redis-url": redis_url}
+        secrets.write(known)
+        mounts = {config.path: str(CONFIG.parent), secrets.path: shipped.SECRETS_AT}
+        async with _running(image, world, mounts, settings["http"]["port"]) as container:
+            await _carry(world, 6)
+            _reload_everything(container, config, secrets, settings=settings, known=known)
+            await _carry(world, 6)
 
 
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-    else:
-        folder = target if target.name != source.name else target.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, folder)
+@contextlib.asynccontextmanager
+async def _running(
+    image: Image, world: Devnet, mounts: Mapping[Path, str], port: int
+) -> AsyncIterator[Container]:
+    """Ready when it is entered; ended by SIGTERM, in time and well."""
+    _let_everybody_read(world.directory)
+    log = world.directory.parent / "log"
+    container = await image.start({**mounts, world.directory: str(world.directory)}, log)
+    try:
+        await _until_ready(port, container)
+        yield container
+        container.child.terminate()
+        assert await asyncio.wait_for(container.child.wait(), STOP_TIMEOUT_S) == 0
+    finally:
+        await container.end()
 
 
-def _configure(tree: Path, config: dict[str, object]) -> None:
-    path = tree / _variables()["RELAYER_CONFIG"].lstrip("/")
-    path.parent.mkdir(parents=True)
-    path.write_text(yaml.safe_dump(config))
+def _reload_everything(
+    container: Container,
+    config: shipped.PlainFolder | shipped.KubeletVolume,
+    secrets: shipped.PlainFolder | shipped.KubeletVolume,
+    *,
+    settings: Mapping[str, Any],
+    known: Mapping[str, str],
+) -> None:
+    """Nothing, a rule, something wrong, a second token, and the first one taken away."""
+
+    def reload() -> tuple[int, str]:
+        done = container.run("relayer", "reload")
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = reload()
+    assert (code, said.strip()) == (0, "nothing changed; keys and tokens were read again")
+    cheaper = {"kind": "quote_fraction", "fraction": "1/4"}
+    settings = {**settings, "policy": {"fee": [cheaper]}}
+    config.write({CONFIG.name: yaml.safe_dump(settings)})
+    assert reload() == (0, "policy\n")
+    config.write({CONFIG.name: yaml.safe_dump({**settings, "retention_s": 7200})})
+    code, said = reload()
+    assert code == 2
+    assert "retention_s: cannot be changed while the relayer runs" in said
+    secrets.write({**known, "next-token": "e" * 40})
+    (present,), following = settings["operator"]["token_files"], f"{shipped.SECRETS_AT}/next-token"
+    for tokens in ([present, following], [following]):
+        operator = {**settings["operator"], "token_files": tokens}
+        config.write({CONFIG.name: yaml.safe_dump({**settings, "operator": operator})})
+        assert reload() == (0, "operator\n")
 
 
-def _readable_by_all(folder: Path) -> None:
+def _on_free_ports(settings: dict[str, Any]) -> dict[str, Any]:
+    """This machine's ports are not a container's own."""
+    return {
+        **settings,
+        "http": {**settings["http"], "port": free_port()},
+        "operator": {**settings["operator"], "port": free_port()},
+    }
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text("utf-8") for file in folder.iterdir()}
+
+
+async def _give_money(world: Devnet, address: str) -> None:
+    for node in world.nodes.values():
+        await node.rpc.call("anvil_setBalance", address, hex(10**21))
+
+
+async def _carry(world: Devnet, count: int) -> None:
+    sent = await world.traffic.spread(count)
+    async with asyncio.timeout(90):
+        while await world.traffic.undelivered(sent):  # noqa: ASYNC110 - it rings no bell
+            await asyncio.sleep(0.2)
+
+
+def _let_everybody_read(folder: Path) -> None:
+    """Validators' storage and keys of local chains, for the container's user."""
     subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
 
 
-def _variables() -> dict[str, str]:
-    pairs = [pair for rest in words("ENV", "service") for pair in rest.split()]
-    return {
-        name: value.replace("$PATH", PATH)
-        for name, _, value in (pair.partition("=") for pair in pairs)
-    }
-
-
-def _shown_variables() -> list[str]:
-    return [f"{name}={value}" for name, value in _variables().items()]
-
-
-async def _start(tree: Path, volume: Path, world: Path, log: Path) -> asyncio.subprocess.Process:
-    """The service's own command as its own user; the child's pid is the relayer's."""
-    (entry,), (command,), (user,) = (
-        words(word, "service") for word in ("ENTRYPOINT", "CMD", "USER")
-    )
-    surroundings = {
-        "PATH": PATH,
-        "TREE": str(tree),
-        "VOLUME": str(volume),
-        "WORLD": str(world),
-        "AS": user,
-        "VARIABLES": " ".join(_shown_variables()),
-        "COMMAND": " ".join([*json.loads(entry), *json.loads(command)]),
-    }
-    with log.open("wb") as sink:
-        return await asyncio.create_subprocess_exec(
-            *("unshare", "--mount", "/bin/sh", "-c", CONTAINER),
-            env=surroundings,
-            stdout=sink,
-            stderr=sink,
-        )
-
-
-def _inside(pid: int, *command: str) -> int:
-    """The exit code of a command beside the relayer, as the same user."""
-    (user,) = words("USER", "service")
-    uid, _, gid = user.partition(":")
-    entering = ["nsenter", f"--target={pid}", "--mount", "--root", f"--setuid={uid}"]
-    return subprocess.run(
-        [*entering, f"--setgid={gid}", "/usr/bin/env", "-i", *_shown_variables(), *command],
-        env={**os.environ},
-        capture_output=True,
-        timeout=60,
-        check=False,
-    ).returncode
-
-
-async def _until_ready(port: int, child: asyncio.subprocess.Process) -> None:
+async def _until_ready(port: int, container: Container) -> None:
     async with aiohttp.ClientSession() as session, asyncio.timeout(60):
         while True:
-            assert child.returncode is None, "the relayer ended; its log is beside the tree"
+            assert container.child.returncode is None, "the relayer ended; see its log"
             try:
                 async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
                     if answer.status == 200:
