@@ -6,6 +6,7 @@ not at all; everything else comes from the best endpoint that answers.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections import Counter
@@ -36,6 +37,9 @@ T = TypeVar("T")
 
 FRESH_HEAD = 0.25
 """A latest header is used again for this part of a poll interval."""
+WATCHED_HEAD = 2.0
+"""The same while heads are watched and none newer was told of: a watch that fell silent is noticed
+later than this."""
 LEAST_PROBE_S = 2.0
 MOST_PROBE_S = 30.0
 IDLE_SOCKETS_S = 30.0
@@ -93,7 +97,9 @@ class ChainClient:
             block_time_s=settings.block_time_s,
         )
         self._latest: tuple[float, Header] | None = None
-        self._told: int | None = None
+        self._tip: tuple[float, tuple[Header, Header]] | None = None
+        self._reading_head = asyncio.Lock()
+        self._told: BlockNumber | None = None
 
     def __repr__(self) -> str:
         return f"ChainClient({self.name}, {self.settings.id})"
@@ -158,17 +164,11 @@ class ChainClient:
     async def header(self, block: BlockNumber | BlockHash | str) -> Header:
         """A header by number, hash or tag; `StaleEndpoint` when no endpoint knows it.
 
-        `latest` may be a fraction of a poll interval old, a whole one while heads are watched and
+        `latest` may be a fraction of a poll interval old, two of them while heads are watched and
         none newer was told of.
         """
-        if block == "latest" and self._latest is not None:
-            at, known = self._latest
-            is_newest = self._told is not None and known.number >= self._told
-            fresh_s = self.settings.poll_s * (1.0 if is_newest else FRESH_HEAD)
-            if 0 <= self._clock() - at < fresh_s:
-                return known
         if block == "latest":
-            return self._remember(await newest_header(self._pool, "latest"))
+            return await self._latest_header()
         if isinstance(block, str) and block in TAGS:
             return await newest_header(self._pool, block)
         return await agreed_header(self._pool, block)
@@ -180,23 +180,40 @@ class ChainClient:
     async def tip(self) -> tuple[Header, Header]:
         """(latest, newest final) by the chain's finality rule, in one batch of one endpoint.
 
-        With a quorum, each is the newest block that `quorum` endpoints have, with the same hash.
+        As old as a `latest` header may be. With a quorum, each is the newest block that `quorum`
+        endpoints have, with the same hash.
         """
         await self._learn()
+        async with self._reading_head:
+            if self._tip is None or not self._is_fresh(self._tip[0], self._tip[1][0]):
+                tip = await self._read_tip()
+                self._tip = self._clock(), tip
+                self._latest = self._clock(), tip[0]
+            return self._tip[1]
+
+    async def _latest_header(self) -> Header:
+        """All who ask for it at once share one answer."""
+        async with self._reading_head:
+            if self._latest is None or not self._is_fresh(*self._latest):
+                self._latest = self._clock(), await newest_header(self._pool, "latest")
+            return self._latest[1]
+
+    def _is_fresh(self, at: float, head: Header) -> bool:
+        is_newest = self._told is not None and head.number >= self._told
+        fresh_s = self.settings.poll_s * (WATCHED_HEAD if is_newest else FRESH_HEAD)
+        return 0 <= self._clock() - at < fresh_s
+
+    async def _read_tip(self) -> tuple[Header, Header]:
         rule = self.settings.finality
         if self._pool.quorum == 1:
-            head, final = await self._pool.ask("tip", lambda e: read_tip(e, rule))
-            return self._remember(head), final
-        head = self._remember(await newest_header(self._pool, "latest"))
+            read = partial(read_tip, rule=rule, told=self._told)
+            return await self._pool.ask("tip", read)
+        head = await newest_header(self._pool, "latest")
         if rule.tag == "latest":
             return head, head
         if rule.tag is not None:
             return head, await newest_header(self._pool, rule.tag)
         return head, await self.header(final_number(rule, head.number))
-
-    def _remember(self, head: Header) -> Header:
-        self._latest = (self._clock(), head)
-        return head
 
     # --- logs --------------------------------------------------------------------------------
 
@@ -332,7 +349,7 @@ class ChainClient:
         )
         async with contextlib.aclosing(heads.stream()) as stream:
             async for number in stream:
-                self._told = number
+                self._told = BlockNumber(number)
                 yield number
 
     async def _height(self) -> BlockNumber:

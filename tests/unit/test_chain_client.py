@@ -181,8 +181,8 @@ async def test_all_down_names_every_cause() -> None:
 
 async def test_lagging_endpoint_is_asked_last() -> None:
     """An endpoint far behind the best head loses its priority until it catches up."""
-    behind, fresh = Node(head=100), Node(head=1000)
-    async with client_of(behind, fresh) as chain:
+    behind, fresh, time = Node(head=100), Node(head=1000), Time()
+    async with client_of(behind, fresh, clock=time) as chain:
         assert [(one.healthy, one.lag_blocks) for one in chain.health()] == [
             (False, 900),
             (True, 0),
@@ -190,6 +190,7 @@ async def test_lagging_endpoint_is_asked_last() -> None:
         head, _ = await chain.tip()
         assert head.number == 1000
         fresh.reply = _down
+        time.now += 1.0
         assert (await chain.tip())[0].number == 100
         behind.head = 1000
         fresh.reply = None
@@ -238,6 +239,45 @@ async def test_tip_by_every_finality_rule(rule: FinalitySettings, final: int) ->
         assert (head.number, found.number) == (100, final)
         assert len(node.bodies) == (2 if rule.depth else 1)
         assert (await chain.final_header()).number == final
+
+
+async def test_a_watched_head_makes_a_tip_by_depth_one_request() -> None:
+    """The block at the depth is asked for together with the head that we were told of; when the
+    head is another by then, its own is read, never one that is less deep."""
+    node, time = Node(), Time()
+    async with client_of(node, finality=FinalitySettings(depth=7), clock=time) as chain:
+        async with contextlib.aclosing(chain.heads()) as heads:
+            assert await anext(heads) == 100
+        node.bodies.clear()
+        assert [block.number for block in await chain.tip()] == [100, 93]
+        assert len(node.bodies) == 1
+        for head, requests in ((99, 2), (103, 2)):
+            node.head = head
+            time.now += 1
+            node.bodies.clear()
+            assert [block.number for block in await chain.tip()] == [head, head - 7]
+            assert len(node.bodies) == requests
+
+
+async def test_one_read_of_the_head_serves_all_who_ask() -> None:
+    """Tips and latest headers share a read until a newer head is told of, or time has passed."""
+    node, time = Node(), Time()
+    async with client_of(node, clock=time, poll_s=1.0) as chain:
+        heads = chain.heads()
+        assert await anext(heads) == 100
+        node.bodies.clear()
+        (head, _), latest = await asyncio.gather(chain.tip(), chain.header("latest"))
+        time.now += 1.9
+        assert (head, await chain.header("latest"), (await chain.tip())[0]) == (latest,) * 3
+        assert len(node.bodies) == 1
+        node.head = 101
+        waiting = asyncio.ensure_future(anext(heads))
+        assert await waiting == 101
+        assert (await chain.tip())[0].number == (await chain.header("latest")).number == 101
+        node.head = 102
+        time.now += 2.0
+        assert (await chain.header("latest")).number == 102
+        await heads.aclose()
 
 
 @pytest.mark.parametrize(
