@@ -25,7 +25,14 @@ from relayer.chains.heads import MAX_HEAD, Heads
 from relayer.chains.health import EndpointHealth
 from relayer.chains.logs import Topics
 from relayer.chains.pool import Pool
-from relayer.chains.queries import read_receipts, read_views, receipt_key, scan
+from relayer.chains.queries import (
+    Account,
+    read_accounts,
+    read_receipts,
+    read_views,
+    receipt_key,
+    scan,
+)
 from relayer.chains.redaction import shown_names
 from relayer.chains.refusals import may_differ_elsewhere
 from relayer.chains.wire import octets, quantity
@@ -276,17 +283,21 @@ class ChainClient:
         """Gas units that a JSON-RPC call object needs; `CallReverted` when it would revert."""
         return await self._number("eth_estimateGas", [call])
 
-    async def nonce(self, address: Address, tag: str) -> int:
-        """Transactions sent by an account: `latest` as the quorum has it, of `pending` the most
-        that any endpoint knows."""
-        method = "eth_getTransactionCount"
-        if tag == "pending":
-            ask = partial(_count, method=method, params=[address, tag])
-            return max(await self._pool.ask_each(method, ask))
+    async def accounts(self, addresses: Sequence[Address]) -> list[Account]:
+        """Nonce and balance of each, in order, at the latest block, as the quorum has it."""
+        if not addresses:
+            return []
+        block = "latest"
         if self._pool.quorum > 1:
-            tag = block_param((await self.header(tag)).number)
-        ask = partial(_count, method=method, params=[address, tag])
-        return await self._agree(method, ask, lambda count: count)
+            block = block_param((await self.header(block)).number)
+        read = partial(read_accounts, addresses=addresses, block=block)
+        return await self._agree("accounts", read, tuple)
+
+    async def pending_nonce(self, address: Address) -> int:
+        """Transactions sent by an account, pending ones too: the most that any endpoint knows."""
+        method = "eth_getTransactionCount"
+        ask = partial(_count, method=method, params=[address, "pending"])
+        return max(await self._pool.ask_each(method, ask))
 
     async def balance(self, address: Address) -> int:
         """Wei at the latest block."""

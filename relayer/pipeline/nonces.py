@@ -7,7 +7,7 @@ nonce is compared with ours every tick, down as well as up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import rlp
@@ -16,10 +16,11 @@ import structlog
 from relayer.acts import Target
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, bump, quote
+from relayer.chains.queries import Account
 from relayer.chains.signers import Signer
 from relayer.chains.transactions import Envelope, SendProblem, classify_send_error
 from relayer.errors import RpcRefused, SignerUnavailable, SigningRefused, Transient
-from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, Wei
+from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, TxHash, Wei
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.packing import INTRINSIC_GAS, Body
 from relayer.pipeline.pauses import PauseBoard
@@ -77,6 +78,8 @@ class SignerLane:
         self._metrics = metrics
         self._now = now
         self._intents: dict[int, Intent] = {}
+        self.balance = Wei(0)
+        """When the chain was looked at last; less `committed`, what may be spent."""
         self._mined = 0
         self._floor = 0
         self._pushed_at: dict[int, int] = {}
@@ -120,8 +123,9 @@ class SignerLane:
         """
         stored = await self._store.intents(self._lease.chain, self.address)
         self._intents = {intent.nonce: intent for intent in stored}
-        mined = self._mined = await self._chain.nonce(self.address, "latest")
-        pending = await self._chain.nonce(self.address, "pending")
+        (account,) = await self._chain.accounts([self.address])
+        mined, self._mined, self.balance = account.nonce, account.nonce, account.balance
+        pending = await self._chain.pending_nonce(self.address)
         self._head = (await self._chain.header("latest")).number
         known = max([mined, self._floor, *(nonce + 1 for nonce in self._intents)])
         if pending > known and pending != self._settle_to:
@@ -193,37 +197,38 @@ class SignerLane:
             )
         )
 
-    async def mined(self, head: BlockNumber) -> list[Mined]:
+    def observe(self, head: BlockNumber, account: Account) -> list[TxHash]:
+        """Note how the chain has the account; answers the transactions that may be mined."""
+        self._head = head
+        self._mined, self.balance = account.nonce, account.balance
+        self._metrics.balance(self._chain.name, self.address, account.balance)
+        self._settle_foreign(account.nonce)
+        return [attempt.hash for intent in self._used() for attempt in intent.attempts]
+
+    def mined(self, receipts: Mapping[TxHash, dict[str, object] | None]) -> list[Mined]:
         """Intents whose nonce is used on chain, each with the receipt of whichever attempt won.
 
         A missing receipt is believed only after some patience: the node that knows the nonce and
         the node that knows the receipt may be two behind one address.
         """
-        self._head = head
-        if self._key is None and not self._intents:
-            return []
-        latest = await self._chain.nonce(self.address, "latest")
-        self._mined = latest
-        self._settle_foreign(latest)
+        used = self._used()
         reach = self._reach()
-        used = [intent for nonce, intent in sorted(self._intents.items()) if nonce < latest]
         far = [intent for nonce, intent in sorted(self._intents.items()) if nonce >= reach]
         # what a reorg has set free again is missing anew when it is used the next time
         doubtful = {intent.nonce for intent in (*used, *far)}
         self._missing_since = {n: at for n, at in self._missing_since.items() if n in doubtful}
         found = [Mined(intent, None) for intent in far if self._is_lost(intent.nonce)]
-        if not used:
-            return found
-        hashes = [attempt.hash for intent in used for attempt in intent.attempts]
-        receipts = dict(zip(hashes, await self._chain.receipts(hashes), strict=True))
         for intent in used:
-            won = [receipts[a.hash] for a in intent.attempts if receipts[a.hash] is not None]
+            won = [receipt for a in intent.attempts if (receipt := receipts.get(a.hash))]
             if won:
                 self._floor = max(self._floor, intent.nonce + 1)
                 found.append(Mined(intent, won[0]))
             elif self._is_lost(intent.nonce):
                 found.append(Mined(intent, None))
         return found
+
+    def _used(self) -> list[Intent]:
+        return [intent for nonce, intent in sorted(self._intents.items()) if nonce < self._mined]
 
     def _is_lost(self, nonce: int) -> bool:
         """Whether a nonce has been in doubt for longer than our patience."""

@@ -29,6 +29,7 @@ from relayer.message import (
     MessageId,
     Reason,
     Timestamp,
+    TxHash,
     Wei,
 )
 from relayer.ops.metrics import Metrics
@@ -75,7 +76,7 @@ class Submitter:
         self._signers = signers
         self._store = store
         self._lease = lease
-        self._crew = Crew(chain, signers, metrics=metrics, lacks_signers=lacks_signers)
+        self._crew = Crew(signers, lacks_signers=lacks_signers)
         self._budgets = Budgets(chain.chain_id, policy, store, now)
         self._pauses = pauses
         self._metrics = metrics
@@ -105,6 +106,7 @@ class Submitter:
         self._packer = Packer(chain, suspects, policy.weighs)
         self._loaded = False
         self._looked: tuple[BlockHash, float] | None = None
+        self._quoted: tuple[BlockHash, FeeQuote] | None = None
         self._log = structlog.get_logger("relayer").bind(agent=self.name)
 
     @property
@@ -134,17 +136,25 @@ class Submitter:
 
     async def _look_after_signers(self) -> None:
         """Settle what was mined and replace what is stuck: with each new head, or now and then."""
-        header = await self._chain.header("latest")
-        looked = (header.hash, self._now() // LOOK_AGAIN_S)
-        if looked == self._looked:
-            return
-        for signer in self._signers:
-            for mined in await signer.mined(header.number):
-                await self._settler.settle(signer, mined, header.number)
+        head = await self._chain.header("latest")
+        if self._looked is not None:
+            seen, at = self._looked
+            if seen == head.hash and 0 <= self._now() - at < LOOK_AGAIN_S:
+                return
+        now = self._now()
+        working = [one for one in self._signers if one.has_key or one.in_flight]
+        accounts = await self._chain.accounts([one.address for one in working])
+        hashes: list[TxHash] = []
+        for signer, account in zip(working, accounts, strict=True):
+            hashes += signer.observe(head.number, account)
+        receipts = dict(zip(hashes, await self._chain.receipts(hashes), strict=True))
+        for signer in working:
+            for mined in signer.mined(receipts):
+                await self._settler.settle(signer, mined, head.number)
             await signer.push()
             self._metrics.in_flight(self._chain.name, signer.address, signer.in_flight)
         await self._settler.reopen_overdue()
-        self._looked = looked
+        self._looked = head.hash, now
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -212,8 +222,10 @@ class Submitter:
 
     async def _send_packs(self, packs: Sequence[Pack], unsent: dict[MessageId, ReadyCall]) -> None:
         """Send each pack, taking its messages out of `unsent` as it goes."""
-        fees = await quote(self._chain)
-        base_fee = (await self._chain.header("latest")).base_fee
+        head = await self._chain.header("latest")
+        if self._quoted is None or self._quoted[0] != head.hash:
+            self._quoted = head.hash, await quote(self._chain)
+        fees, base_fee = self._quoted[1], head.base_fee
         price = fees.expected(base_fee)
         if base_fee is not None and fees.max_fee < base_fee:
             # no block would take it, and its nonce would hold up all that come after
@@ -238,7 +250,7 @@ class Submitter:
         sender = items[0].call.sender
         failed: dict[Address, RelayerError] = {}
         while True:
-            signer = await self._crew.pick(worst_cost, failed, sender=sender)
+            signer = self._crew.pick(worst_cost, failed, sender=sender)
             if isinstance(signer, Wait):
                 await self._wait(items, signer)
                 return

@@ -14,6 +14,7 @@ from eth_abi import decode, encode
 
 from relayer.adapter import View, ViewResult
 from relayer.chains import ChainClient
+from relayer.chains.queries import Account
 from relayer.errors import (
     CallReverted,
     ChainMismatch,
@@ -24,7 +25,7 @@ from relayer.errors import (
     StaleEndpoint,
 )
 from relayer.keccak import keccak256
-from relayer.message import Address, BlockNumber, TxHash
+from relayer.message import Address, BlockNumber, TxHash, Wei
 from relayer.settings import FinalitySettings
 from tests.unit.chain_node import (
     CHAIN,
@@ -692,14 +693,15 @@ async def test_a_nonce_is_read_under_the_quorum() -> None:
         node.on["eth_getTransactionCount"] = lambda params, m=mined, p=pending: hex(
             p if params[1] == "pending" else m
         )
+        node.on["eth_getBalance"] = lambda params: hex(10)
     async with client_of(*nodes, quorum=2) as chain:
-        assert await chain.nonce(NOBODY, "latest") == 5
-        assert await chain.nonce(NOBODY, "pending") == 9
+        assert await chain.accounts([NOBODY]) == [Account(5, Wei(10))]
+        assert await chain.pending_nonce(NOBODY) == 9
         nodes[2].on["eth_getTransactionCount"] = lambda params: "0x7"
         with pytest.raises(EndpointsDisagree):
-            await chain.nonce(NOBODY, "latest")
+            await chain.accounts([NOBODY])
     async with client_of(nodes[1]) as chain:
-        assert await chain.nonce(NOBODY, "latest") == 5
+        assert await chain.accounts([NOBODY]) == [Account(5, Wei(10))]
 
 
 async def test_endpoints_a_block_apart_agree_on_a_nonce() -> None:
@@ -709,8 +711,9 @@ async def test_endpoints_a_block_apart_agree_on_a_nonce() -> None:
         node.on["eth_getTransactionCount"] = lambda params, node=node: hex(
             node.head if params[1] == "latest" else int(params[1], 16)
         )
+        node.on["eth_getBalance"] = lambda params: hex(10)
     async with client_of(*nodes, quorum=2) as chain:
-        assert await chain.nonce(NOBODY, "latest") == 100
+        assert await chain.accounts([NOBODY]) == [Account(100, Wei(10))]
 
 
 # --- heads -----------------------------------------------------------------------------------
