@@ -112,6 +112,10 @@ class ChainReader(Protocol):
         """One raw JSON-RPC call, for what only a protocol needs (`eth_getProof`, `zks_...`)."""
         ...
 
+    async def batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """Raw (method, params) in as few requests as can be; a `RelayerError` for a refusal."""
+        ...
+
 
 # --- trees -----------------------------------------------------------------------------------
 

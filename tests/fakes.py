@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relayer.adapter import ChainReader, Header, Log, NodeAt, TreeShape, View, ViewResult
-from relayer.errors import RelayerError, StaleEndpoint
+from relayer.errors import Permanent, RelayerError, StaleEndpoint
 from relayer.message import (
     Address,
     BlockHash,
@@ -81,6 +81,15 @@ class FakeChain:
 
     async def rpc(self, method: str, params: Sequence[Any]) -> Any:
         raise StaleEndpoint(f"no method {method}")
+
+    async def batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        answers: list[Any] = []
+        for method, params in requests:
+            try:
+                answers.append(await self.rpc(method, params))
+            except Permanent as refusal:
+                answers.append(refusal)
+        return answers
 
     def _one(self, view: View) -> ViewResult:
         say = self._contracts.get((view.to, view.data[:4]))

@@ -310,13 +310,13 @@ class ChainClient:
 
     # --- transactions ------------------------------------------------------------------------
 
-    async def send_raw(self, raw: bytes) -> None:
-        """Give a signed transaction to all endpoints; one that takes or has it is enough.
+    async def send_raw(self, raws: Sequence[bytes]) -> list[RelayerError | None]:
+        """Give signed transactions to all endpoints; one that takes or has each is enough.
 
-        `RpcRefused` when all that answered refuse it (see `transactions.classify_send_error`),
-        `EndpointsExhausted` when none answered.
+        In order, None or why nobody took it: `RpcRefused` when some refused it (see
+        `transactions.classify_send_error`), `EndpointsExhausted` when none answered.
         """
-        await send_to_all(self._pool, raw)
+        return await send_to_all(self._pool, raws)
 
     async def receipts(self, hashes: Sequence[TxHash]) -> list[dict[str, Any] | None]:
         """Receipts in order; None for a transaction of which `quorum` endpoints do not tell the

@@ -32,6 +32,10 @@ class Crew:
             default=None,
         )
 
+    def room(self) -> int:
+        """Transactions that all of them may send now."""
+        return sum(signer.room() for signer in self._signers)
+
     def pick(
         self,
         worst_cost: int,

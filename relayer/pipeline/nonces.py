@@ -19,7 +19,7 @@ from relayer.chains.fees import FeeQuote, bump, quote
 from relayer.chains.queries import Account
 from relayer.chains.signers import Signer
 from relayer.chains.transactions import Envelope, SendProblem, classify_send_error
-from relayer.errors import RpcRefused, SignerUnavailable, SigningRefused, Transient
+from relayer.errors import RelayerError, RpcRefused, SignerUnavailable, SigningRefused
 from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, TxHash, Wei
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.packing import INTRINSIC_GAS, Body
@@ -38,6 +38,8 @@ MOST_ATTEMPTS = 60
 """The store keeps 64 attempts of an intent."""
 HOPELESS = frozenset({SendProblem.GAS_LIMIT, SendProblem.OTHER})
 """Refusals that a higher price does not cure."""
+FLUSH_AT = 8
+"""Transactions that wait for each other to be broadcast together."""
 FOREIGN_PENDING_BLOCKS = 20
 """Blocks to let pending transactions that we do not remember settle before we send our own."""
 
@@ -82,6 +84,7 @@ class SignerLane:
         """When the chain was looked at last; less `committed`, what may be spent."""
         self._mined = 0
         self._floor = 0
+        self._unsent: list[int] = []
         self._pushed_at: dict[int, int] = {}
         self._problems: dict[int, SendProblem] = {}
         self._missing_since: dict[int, tuple[BlockNumber, Timestamp]] = {}
@@ -134,9 +137,8 @@ class SignerLane:
             self._log.warning("unknown_pending_transactions", count=pending - known)
         if self._key is None and self._intents:
             self._log.warning("former_signer_in_flight", count=len(self._intents))
-        for intent in self._intents.values():
-            if intent.nonce >= mined:
-                await self._broadcast(intent)
+        self._unsent.clear()
+        await self._broadcast(*(one for one in self._intents.values() if one.nonce >= mined))
 
     async def send(
         self,
@@ -147,11 +149,12 @@ class SignerLane:
         *,
         charge: Charge | None = None,
     ) -> list[MessageId]:
-        """Store the intent, then broadcast it; returns the ids that the store refused.
+        """Store the intent, to be broadcast by `flush` at the latest; returns the ids that the
+        store refused.
 
-        `RpcRefused` when the nodes veto what its access list names: the intent is taken back then,
-        and its nonce is free for the next. Without a signature nothing is stored at all:
-        `SignerUnavailable` or `SigningRefused`.
+        One with an access list is broadcast at once: `RpcRefused` when the nodes veto what it
+        names. The intent is taken back then, and its nonce is free for the next. Without a
+        signature nothing is stored at all: `SignerUnavailable` or `SigningRefused`.
         """
         nonce = self._free_nonce()
         head = await self._attempt(self._envelope(nonce, body, gas, fees))
@@ -169,11 +172,20 @@ class SignerLane:
         if refused:
             return list(refused)
         self._intents[nonce] = intent
-        veto = await self._broadcast(intent)
-        if veto is not None and body.access_list and self._problems.get(nonce) in HOPELESS:
-            await self._take_back(intent)
-            raise veto
+        self._unsent.append(nonce)
+        if body.access_list:
+            veto = await self.flush()
+            if veto is not None and self._problems.get(nonce) in HOPELESS:
+                await self._take_back(intent)
+                raise veto
+        elif len(self._unsent) >= FLUSH_AT:
+            await self.flush()
         return []
+
+    async def flush(self) -> RpcRefused | None:
+        """Broadcast what is stored and was not yet; answers the refusal of the last."""
+        nonces, self._unsent = self._unsent, []
+        return await self._broadcast(*(self._intents[nonce] for nonce in nonces))
 
     async def _take_back(self, intent: Intent) -> None:
         """Nobody has it; should it turn up after all, its nonce lets only one of two be mined."""
@@ -378,22 +390,28 @@ class SignerLane:
             block=self._head,
         )
 
-    async def _broadcast(self, intent: Intent) -> RpcRefused | None:
-        """Send to every endpoint; a refusal is remembered for the next push, and answered."""
+    async def _broadcast(self, *intents: Intent) -> RpcRefused | None:
+        """Send to every endpoint; a refusal is remembered for the next push, that of the last one
+        answered."""
+        if not intents:
+            return None
+        outcomes = await self._chain.send_raw([one.attempts[-1].raw for one in intents])
+        vetoes = [self._note(*one) for one in zip(intents, outcomes, strict=True)]
+        return vetoes[-1]
+
+    def _note(self, intent: Intent, outcome: RelayerError | None) -> RpcRefused | None:
         self._problems.pop(intent.nonce, None)
-        try:
-            await self._chain.send_raw(intent.attempts[-1].raw)
-        except Transient as error:
-            self._log.warning("broadcast_failed", error=str(error)[:300])
-        except RpcRefused as error:
-            problem = classify_send_error(error.text)
-            if problem in (SendProblem.ALREADY_KNOWN, SendProblem.NONCE_TOO_LOW):
-                return None
-            self._problems[intent.nonce] = problem
-            self._log.warning("broadcast_refused", problem=problem.value, error=str(error)[:300])
-            self._metrics.transaction(self._chain.name, "refused")
-            return error
-        return None
+        if not isinstance(outcome, RpcRefused):
+            if outcome is not None:
+                self._log.warning("broadcast_failed", error=str(outcome)[:300])
+            return None
+        problem = classify_send_error(outcome.text)
+        if problem in (SendProblem.ALREADY_KNOWN, SendProblem.NONCE_TOO_LOW):
+            return None
+        self._problems[intent.nonce] = problem
+        self._log.warning("broadcast_refused", problem=problem.value, error=str(outcome)[:300])
+        self._metrics.transaction(self._chain.name, "refused")
+        return outcome
 
 
 def body_of_raw(raw: bytes) -> Body:

@@ -124,8 +124,8 @@ class Packer:
         most = self._lane.max_tx_bytes
         failed = [_too_large(item, most) for item in items if len(item.call.data) > most]
         small = [item for item in items if len(item.call.data) <= most]
-        shared = [item for item in small if self._may_share(item)]
-        single = [item for item in small if not self._may_share(item)]
+        shared = [item for item in small if self.may_share(item)]
+        single = [item for item in small if not self.may_share(item)]
         packs: list[Pack] = []
         for group in self._groups(shared):
             done, bad = await self._pack_group(group, sender)
@@ -137,7 +137,8 @@ class Packer:
             failed += bad
         return packs, failed
 
-    def _may_share(self, item: ReadyCall) -> bool:
+    def may_share(self, item: ReadyCall) -> bool:
+        """Whether a call may travel with others."""
         call = item.call
         if self._chain.settings.multicall is None or not call.shareable or call.sender is not None:
             return False

@@ -185,7 +185,7 @@ class Submitter:
             if no_key is not None:
                 await self._wait(self._inbox.take(len(self._inbox)), no_key)
             return
-        items = self._inbox.take(self._chain.settings.lane.batch_calls * TRANSACTIONS_PER_TICK)
+        items = self._take()
         unsent = {item.record.id: item for item in items}
         try:
             items = await self._without_strangers(items)
@@ -204,6 +204,16 @@ class Submitter:
             again = Wait(Reason.SOURCE_UNREACHABLE, str(error)[:300], recheck_s=AGAIN_S)
             await self._wait(list(unsent.values()), again)
             raise
+
+    def _take(self) -> list[ReadyCall]:
+        """The oldest calls; of those that travel alone no more than there is room for, lest they be
+        simulated in vain."""
+        items = self._inbox.take(self._chain.settings.lane.batch_calls * TRANSACTIONS_PER_TICK)
+        alone = [item for item in items if not self._packer.may_share(item)]
+        late = alone[self._crew.room() :]
+        self._inbox.put_back(late)
+        ids = {item.record.id for item in late}
+        return [item for item in items if item.record.id not in ids]
 
     async def _without_strangers(self, items: Sequence[ReadyCall]) -> list[ReadyCall]:
         """Hold what only an account that is no signer of ours could deliver; it waits while one
@@ -237,6 +247,8 @@ class Submitter:
             await self._send(pack, fees, price)
             for item in pack.items:
                 unsent.pop(item.record.id, None)
+        for signer in self._signers:
+            await signer.flush()
 
     async def _send(self, pack: Pack, fees: FeeQuote, price: Wei) -> None:
         data_fee = await self._data_fee(pack.items)

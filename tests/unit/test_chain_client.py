@@ -585,7 +585,7 @@ async def test_transaction_goes_to_every_endpoint() -> None:
     nodes[2].reply = _down
     async with client_of(*nodes) as chain:
         nodes[2].reply = _down
-        await chain.send_raw(RAW)
+        assert await chain.send_raw([RAW]) == [None]
         assert all("eth_sendRawTransaction" in node.methods() for node in nodes[:2])
 
 
@@ -594,21 +594,48 @@ async def test_transaction_that_is_known_already_was_sent() -> None:
     node = Node()
     node.on["eth_sendRawTransaction"] = _refuse(-32000, "already known")
     async with client_of(node) as chain:
-        await chain.send_raw(RAW)
+        assert await chain.send_raw([RAW]) == [None]
 
 
-async def test_transaction_that_all_refuse_raises_the_refusal() -> None:
+async def test_many_transactions_go_to_an_endpoint_in_one_request() -> None:
+    """Each has an answer of its own: what one endpoint refuses another may take."""
+    raws = [bytes([2, turn]) for turn in range(3)]
+    taken: list[dict[str, str]] = [{}, {}]
+
+    def node(place: int, *refused: bytes) -> Node:
+        def take(params: Any) -> str:
+            raw = bytes.fromhex(params[0][2:])
+            if raw in refused:
+                raise Refused(-32000, "transaction underpriced")
+            return taken[place].setdefault(params[0], "0x" + keccak256(raw).hex())
+
+        made = Node()
+        made.on["eth_sendRawTransaction"] = take
+        return made
+
+    nodes = [node(0, raws[0], raws[2]), node(1, raws[0])]
+    async with client_of(*nodes) as chain:
+        for one in nodes:
+            one.bodies.clear()
+        outcomes = await chain.send_raw(raws)
+        assert [type(outcome) for outcome in outcomes] == [RpcRefused, type(None), type(None)]
+        assert [len(told) for told in taken] == [1, 2]
+        assert [len(one.bodies) for one in nodes] == [1, 1]
+
+
+async def test_transaction_that_all_refuse_has_the_refusal() -> None:
     """Refusals never count against an endpoint; an endpoint that is down does not hide them."""
     refusing, down = Node(), Node()
     refusing.on["eth_sendRawTransaction"] = _refuse(-32000, "nonce too low")
     async with client_of(refusing, down) as chain:
         down.reply = _down
-        with pytest.raises(RpcRefused, match="nonce too low"):
-            await chain.send_raw(RAW)
+        (refusal,) = await chain.send_raw([RAW])
+        assert isinstance(refusal, RpcRefused)
+        assert "nonce too low" in str(refusal)
         assert chain.health()[0].errors == 0
         refusing.reply = _down
-        with pytest.raises(EndpointsExhausted):
-            await chain.send_raw(RAW)
+        (outcome,) = await chain.send_raw([RAW])
+        assert isinstance(outcome, EndpointsExhausted)
 
 
 async def test_another_transactions_hash_is_not_an_acceptance() -> None:
@@ -616,8 +643,9 @@ async def test_another_transactions_hash_is_not_an_acceptance() -> None:
     node = Node()
     node.on["eth_sendRawTransaction"] = lambda params: "0x" + "00" * 32
     async with client_of(node) as chain:
-        with pytest.raises(EndpointsExhausted, match="another transaction"):
-            await chain.send_raw(RAW)
+        (outcome,) = await chain.send_raw([RAW])
+        assert isinstance(outcome, EndpointsExhausted)
+        assert "another transaction" in str(outcome)
 
 
 def _receipt(tx: str, **changes: Any) -> dict[str, Any]:
