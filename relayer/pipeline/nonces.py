@@ -101,6 +101,11 @@ class SignerLane:
         return len(self._intents)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether something is in flight, of ours or that we know nothing of."""
+        return bool(self._intents) or self._settle_until is not None
+
+    @property
     def has_key(self) -> bool:
         """Whether it can sign at all, now or later."""
         return self._key is not None

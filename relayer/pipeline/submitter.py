@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from relayer.adapter import Adapter, Outcome, Refuse, Wait
+from relayer.adapter import Adapter, Header, Outcome, Refuse, Wait
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, data_fee_view, quote
 from relayer.errors import (
@@ -49,6 +50,20 @@ DEAR_RECHECK_S = 15.0
 AT_ONCE_S = 0.0
 LOOK_AGAIN_S = 2.0
 TRANSACTIONS_PER_TICK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """When the lane was looked after, and whether accounts were read."""
+
+    head: BlockHash
+    at: float
+    has_accounts: bool
+
+    def serves(self, head: Header, now: float, *, is_busy: bool) -> bool:
+        """Whether it is new enough, and knows the accounts where they matter."""
+        is_new = self.head == head.hash and 0 <= now - self.at < LOOK_AGAIN_S
+        return is_new and (self.has_accounts or not is_busy)
 
 
 class Submitter:
@@ -105,7 +120,7 @@ class Submitter:
         )
         self._packer = Packer(chain, suspects, policy.weighs)
         self._loaded = False
-        self._looked: tuple[BlockHash, float] | None = None
+        self._looked: _Look | None = None
         self._quoted: tuple[BlockHash, FeeQuote] | None = None
         self._log = structlog.get_logger("relayer").bind(agent=self.name)
 
@@ -130,19 +145,22 @@ class Submitter:
             for signer in self._signers:
                 await signer.load()
             self._loaded = True
-        await self._look_after_signers()
-        await self._send_ready()
+        if await self._look_after_signers():
+            await self._send_ready()
         return len(self._inbox) > 0 and self._crew.freest() is not None
 
-    async def _look_after_signers(self) -> None:
-        """Settle what was mined and replace what is stuck: with each new head, or now and then."""
-        head = await self._chain.header("latest")
-        if self._looked is not None:
-            seen, at = self._looked
-            if seen == head.hash and 0 <= self._now() - at < LOOK_AGAIN_S:
-                return
-        now = self._now()
-        working = [one for one in self._signers if one.has_key or one.in_flight]
+    async def _look_after_signers(self) -> bool:
+        """Settle what was mined and replace what is stuck: with each new head, or now and then.
+
+        Accounts are read when something is in flight or about to be sent; the answer is whether
+        they were, so that more can be.
+        """
+        head, now = await self._chain.header("latest"), self._now()
+        is_busy = len(self._inbox) > 0 or any(signer.is_waiting for signer in self._signers)
+        looked = self._looked
+        if looked is not None and looked.serves(head, now, is_busy=is_busy):
+            return looked.has_accounts
+        working = [one for one in self._signers if is_busy and (one.has_key or one.is_waiting)]
         accounts = await self._chain.accounts([one.address for one in working])
         hashes: list[TxHash] = []
         for signer, account in zip(working, accounts, strict=True):
@@ -152,9 +170,11 @@ class Submitter:
             for mined in signer.mined(receipts):
                 await self._settler.settle(signer, mined, head.number)
             await signer.push()
+        for signer in self._signers:
             self._metrics.in_flight(self._chain.name, signer.address, signer.in_flight)
         await self._settler.reopen_overdue()
-        self._looked = head.hash, now
+        self._looked = _Look(head.hash, now, has_accounts=is_busy)
+        return is_busy
 
     # --- sending -----------------------------------------------------------------------------
 
