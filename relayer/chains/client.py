@@ -104,7 +104,7 @@ class ChainClient:
             block_time_s=settings.block_time_s,
         )
         self._latest: tuple[float, Header] | None = None
-        self._tip: tuple[float, tuple[Header, Header]] | None = None
+        self._tip: tuple[float, Header, Header] | None = None
         self._reading_head = asyncio.Lock()
         self._told: BlockNumber | None = None
 
@@ -187,27 +187,27 @@ class ChainClient:
     async def tip(self) -> tuple[Header, Header]:
         """(latest, newest final) by the chain's finality rule, in one batch of one endpoint.
 
-        As old as a `latest` header may be. With a quorum, each is the newest block that `quorum`
-        endpoints have, with the same hash.
+        Two poll intervals old at most while heads are watched and none newer was told of. With a
+        quorum, each is the newest block that `quorum` endpoints have, with the same hash.
         """
         await self._learn()
         async with self._reading_head:
-            if self._tip is None or not self._is_fresh(self._tip[0], self._tip[1][0]):
-                tip = await self._read_tip()
-                self._tip = self._clock(), tip
-                self._latest = self._clock(), tip[0]
-            return self._tip[1]
+            if self._tip is None or not self._is_fresh(*self._tip[:2], unwatched=0):
+                head, final = await self._read_tip()
+                self._latest = self._clock(), head
+                self._tip = *self._latest, final
+            return self._tip[1:]
 
     async def _latest_header(self) -> Header:
         """All who ask for it at once share one answer."""
         async with self._reading_head:
-            if self._latest is None or not self._is_fresh(*self._latest):
+            if self._latest is None or not self._is_fresh(*self._latest, unwatched=FRESH_HEAD):
                 self._latest = self._clock(), await newest_header(self._pool, "latest")
             return self._latest[1]
 
-    def _is_fresh(self, at: float, head: Header) -> bool:
+    def _is_fresh(self, at: float, head: Header, *, unwatched: float) -> bool:
         is_newest = self._told is not None and head.number >= self._told
-        fresh_s = self.settings.poll_s * (WATCHED_HEAD if is_newest else FRESH_HEAD)
+        fresh_s = self.settings.poll_s * (WATCHED_HEAD if is_newest else unwatched)
         return 0 <= self._clock() - at < fresh_s
 
     async def _read_tip(self) -> tuple[Header, Header]:

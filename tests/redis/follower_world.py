@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,8 +156,7 @@ async def following(
 ) -> AsyncIterator[FollowerWorld]:
     """The agents under a lease that the test holds; what they log is kept."""
     spoken = bridge or Bridge()
-    ticks = itertools.count(1_000.0, 1.0)
-    async with client_of(node, clock=lambda: next(ticks), **settings) as chain:
+    async with client_of(node, **settings) as chain:
         with structlog.testing.capture_logs() as lines:
             yield _world(chain, node, spoken, store=store, lease=lease, clock=clock, lines=lines)
 

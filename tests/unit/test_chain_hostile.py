@@ -335,7 +335,6 @@ async def test_an_endpoint_of_another_chain_has_no_voice() -> None:
         time.now += 40
         assert (await chain.tip())[0].number == 100
         other.reply = _down
-        time.now += 1
         with pytest.raises((EndpointsDisagree, EndpointsExhausted)):
             await chain.tip()
         assert "eth_getBlockByNumber" not in wrong.methods()
