@@ -359,10 +359,10 @@ class Adapter(Protocol):
         """Say what a failed call means. Pure."""
         ...
 
-    async def truth(self) -> Sequence[TreeTruth]:
-        """The chain's own leaf count and root of each tree at a final block, for the auditor.
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        """An origin's own leaf count and root of each tree at a final block, for its auditor.
 
-        A tree whose origin does not answer is left out: the others are audited all the same.
+        Empty for a chain without trees of this bridge, and when it does not answer.
         """
         ...
 

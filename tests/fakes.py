@@ -6,7 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from relayer.adapter import ChainReader, Header, Log, NodeAt, TreeShape, View, ViewResult
+from relayer.adapter import (
+    Adapter,
+    ChainReader,
+    Header,
+    Log,
+    NodeAt,
+    TreeShape,
+    TreeTruth,
+    View,
+    ViewResult,
+)
 from relayer.errors import Permanent, RelayerError, StaleEndpoint
 from relayer.message import (
     Address,
@@ -99,6 +109,12 @@ class FakeChain:
             return ViewResult(True, say(view.data[4:]))
         except Reverts as reverts:
             return ViewResult(False, reverts.revert)
+
+
+async def truths_of(adapter: Adapter) -> list[TreeTruth]:
+    """What the auditors of all origins of a bridge are told."""
+    chains = dict.fromkeys(spec.chain for spec in adapter.trees())
+    return [truth for chain in chains for truth in await adapter.truth(chain)]
 
 
 def fake_header(number: BlockNumber) -> Header:

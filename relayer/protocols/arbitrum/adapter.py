@@ -23,6 +23,7 @@ from relayer.errors import ConfigInvalid, Transient
 from relayer.message import (
     BlockNumber,
     BridgeName,
+    ChainId,
     Fact,
     Gate,
     MessageId,
@@ -121,7 +122,9 @@ class ArbitrumAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(record, call, outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        if chain != self._ends.child:
+            return []
         try:
             header = await self._child.final_header()
             state = await self._states.of(header)

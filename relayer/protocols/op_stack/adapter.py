@@ -21,7 +21,17 @@ from relayer.adapter import (
     View,
 )
 from relayer.errors import ConfigInvalid, Permanent, Transient
-from relayer.message import BlockNumber, BridgeName, Fact, Gate, MessageId, Record, Route, TreeId
+from relayer.message import (
+    BlockNumber,
+    BridgeName,
+    ChainId,
+    Fact,
+    Gate,
+    MessageId,
+    Record,
+    Route,
+    TreeId,
+)
 from relayer.protocols.op_stack.claims import Claims
 from relayer.protocols.op_stack.contracts import MESSAGE_NONCE, NONCE_BITS, read_number
 from relayer.protocols.op_stack.delivery import Deliveries, Ends
@@ -181,10 +191,10 @@ class OpStackAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
         """How many withdrawals the rollup has sent."""
         tree = self._outbox.tree
-        if tree is None:
+        if tree is None or chain != self._route.origin:
             return []
         block = (await self._l2.final_header()).number
         (answer,) = await self._l2.read([View(self._outbox.passer, MESSAGE_NONCE)], block=block)
