@@ -2,7 +2,7 @@
 
 An intent (nonce, calls, raw bytes) is stored before it is broadcast, under the lane's lease, so a
 crash at any point leaves something to look up on chain and nothing to send twice. The chain's own
-nonce is compared with ours every tick, down as well as up.
+nonce is compared with ours at every head while there is work, down as well as up.
 """
 
 from __future__ import annotations
