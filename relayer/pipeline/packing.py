@@ -27,6 +27,8 @@ INTRINSIC_GAS = 21_000
 CALLDATA_GAS_PER_BYTE = 16
 CALL_OVERHEAD_BYTES = 192
 """ABI words around each packed call."""
+PACKS_AT_ONCE = 4
+"""Simulated in one request: a slow node must be through with them before `timeout_s`."""
 ACCESS_KEY_BYTES = 33
 """A key of an access list in RLP."""
 
@@ -168,15 +170,16 @@ class Packer:
     async def _estimate_together(
         self, groups: Sequence[Sequence[ReadyCall]], sender: Address
     ) -> list[Gas | None]:
-        """What each group needs, in one batch; None where its calls must be estimated apart."""
+        """What each group needs, a few in a batch; None where calls must be estimated apart."""
         asked = [place for place, group in enumerate(groups) if self._may_estimate_together(group)]
         bodies = [body_of(self._chain, groups[place], lenient=False) for place in asked]
-        answers = await self._chain.batch(
-            [
-                ("eth_estimateGas", [_request(body, sender, self._lane.batch_gas * 2)])
-                for body in bodies
-            ]
-        )
+        requests = [
+            ("eth_estimateGas", [_request(body, sender, self._lane.batch_gas * 2)])
+            for body in bodies
+        ]
+        answers: list[Any] = []
+        for first in range(0, len(requests), PACKS_AT_ONCE):
+            answers += await self._chain.batch(requests[first : first + PACKS_AT_ONCE])
         known: list[Gas | None] = [None] * len(groups)
         for place, answer in zip(asked, answers, strict=True):
             if isinstance(answer, Transient):
