@@ -113,6 +113,10 @@ class ChainReader(Protocol):
         """One raw JSON-RPC call, for what only a protocol needs (`eth_getProof`, `zks_...`)."""
         ...
 
+    async def batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """Raw (method, params) in as few requests as can be; a `RelayerError` for a refusal."""
+        ...
+
 
 # --- trees -----------------------------------------------------------------------------------
 
@@ -356,10 +360,10 @@ class Adapter(Protocol):
         """Say what a failed call means. Pure."""
         ...
 
-    async def truth(self) -> Sequence[TreeTruth]:
-        """The chain's own leaf count and root of each tree at a final block, for the auditor.
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        """An origin's own leaf count and root of each tree at a final block, for its auditor.
 
-        A tree whose origin does not answer is left out: the others are audited all the same.
+        Empty for a chain without trees of this bridge, and when it does not answer.
         """
         ...
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from relayer.adapter import Adapter
 from relayer.chains import ChainClient
+from relayer.chains.queries import Account
 from relayer.errors import RelayerError
 from relayer.message import (
     Address,
@@ -32,8 +33,6 @@ ACCOUNT_FOR_S = 15.0
 """Seconds a signer's balance and nonce are shown before they are asked for again."""
 
 T = TypeVar("T")
-Account = tuple[int | None, int | None]
-"""Balance and nonce, None where the chain did not answer in time."""
 NOTHING_SPENT = CostTotal(Wei(0), Gas(0), 0)
 IDLE = RouteState(None, ())
 
@@ -56,7 +55,7 @@ class LiveNetwork:
         self._store = store
         self._served = served
         self._clock = clock
-        self._accounts: dict[tuple[ChainId, Address], Fresh[Account]] = {}
+        self._accounts: dict[tuple[ChainId, Address], Fresh[Account | None]] = {}
 
     async def routes(self) -> list[RouteReport]:
         """Every configured route."""
@@ -122,16 +121,18 @@ class LiveNetwork:
     async def _signer(self, chain: ChainClient, address: Address) -> SignerReport:
         key = chain.chain_id, address
 
-        async def ask() -> Account:
-            return await asyncio.gather(
-                _within(chain.balance(address)), _within(chain.nonce(address, "latest"))
-            )
+        async def ask() -> Account | None:
+            found = await _within(chain.accounts([address]))
+            return None if found is None else found[0]
 
-        account = self._accounts.setdefault(key, Fresh(ask, self._clock, for_s=ACCOUNT_FOR_S))
+        asked = self._accounts.setdefault(key, Fresh(ask, self._clock, for_s=ACCOUNT_FOR_S))
         intents = await self._store.intents(chain.chain_id, address)
-        balance, nonce = await account.read()
+        account = await asked.read()
         return SignerReport(
-            address, None if balance is None else Wei(balance), nonce, in_flight=len(intents)
+            address,
+            None if account is None else account.balance,
+            None if account is None else account.nonce,
+            in_flight=len(intents),
         )
 
     async def _of_all(

@@ -272,6 +272,9 @@ class _SilentChain:
     async def rpc(self, method: str, params: Sequence[Any]) -> Any:
         raise self._silence()
 
+    async def batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        raise self._silence()
+
     def _silence(self) -> EndpointDown:
         return EndpointDown(self.name, "not asked: this command works offline")
 

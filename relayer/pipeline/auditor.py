@@ -83,7 +83,7 @@ class Auditor:
         for adapter in self._adapters:
             truths: Sequence[TreeTruth] = ()
             with self._apart(adapter.name):
-                truths = await adapter.truth()
+                truths = await adapter.truth(self._chain)
             for truth in truths:
                 with self._apart(truth.tree):
                     await self._audit(adapter, truth)

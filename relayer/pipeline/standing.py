@@ -79,6 +79,8 @@ class Standing:
     async def _is_canonical(self, past: Cursor, final: Header) -> bool:
         if past.block == final.number:
             return past.hash == final.hash
+        if past.block + 1 == final.number:
+            return past.hash == final.parent_hash
         return past.hash == (await self._chain.header(past.block)).hash
 
     async def _remembered(self, final: Header) -> Sequence[Cursor]:

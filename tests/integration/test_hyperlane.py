@@ -34,7 +34,7 @@ from relayer.message import (
 from relayer.protocols.hyperlane.adapter import SHAPE, HyperlaneAdapter
 from relayer.protocols.hyperlane.settings import HyperlaneSettings
 from relayer.settings import FinalitySettings, load_settings
-from tests.fakes import FakeClock, FakeContext, FakeTrees
+from tests.fakes import FakeClock, FakeContext, FakeTrees, truths_of
 from tests.integration.conftest import MakeWorld
 from tests.unit.sample_records import record_of
 
@@ -148,7 +148,7 @@ async def test_our_tree_is_the_contracts_tree(still_world: Devnet, stack: AsyncE
     await scene.follow()
     for site in still_world.sites.values():  # the final block is one behind the newest
         await site.rpc.call("anvil_mine", "0x2")
-    truths = await scene.adapter.truth()
+    truths = await truths_of(scene.adapter)
     assert len(truths) == 3
     for truth in truths:
         assert truth.size == 6
@@ -229,5 +229,5 @@ async def test_audit_before_the_contracts_were_there(
 ) -> None:
     """At a final block older than the hook the truth is an empty tree, and no error."""
     scene = await open_scene(still_world, stack, finality=FinalitySettings(depth=10_000))
-    truths = await scene.adapter.truth()
+    truths = await truths_of(scene.adapter)
     assert [(one.block, one.size, one.root) for one in truths] == [(0, 0, None)] * 3

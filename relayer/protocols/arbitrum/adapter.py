@@ -24,6 +24,7 @@ from relayer.errors import Transient
 from relayer.message import (
     BlockNumber,
     BridgeName,
+    ChainId,
     Fact,
     Gate,
     MessageId,
@@ -119,7 +120,9 @@ class ArbitrumAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(record, call, outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        if chain != self._ends.child:
+            return []
         try:
             header = await self._child.final_header()
             state = await self._states.of(header)

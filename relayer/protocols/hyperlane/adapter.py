@@ -27,7 +27,7 @@ from relayer.adapter import (
     ViewResult,
     require_chains,
 )
-from relayer.errors import BadChainData, RelayerError
+from relayer.errors import BadChainData
 from relayer.message import (
     BlockNumber,
     BridgeName,
@@ -153,18 +153,9 @@ class HyperlaneAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
-        chains = list(dict.fromkeys(origin for origin, _ in self._settings.pairs()))
-        answers = await asyncio.gather(*map(self._truth, chains), return_exceptions=True)
-        truths: list[TreeTruth] = []
-        for chain, answer in zip(chains, answers, strict=True):
-            if isinstance(answer, TreeTruth):
-                truths.append(answer)
-            elif isinstance(answer, RelayerError):  # one chain's trouble is not the others'
-                self._log.warning("truth_unknown", chain=chain, error=str(answer)[:300])
-            else:
-                raise answer
-        return truths
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        names = dict.fromkeys(origin for origin, _ in self._settings.pairs())
+        return [await self._truth(name) for name in names if self._ids[name] == chain]
 
     def expectations(self) -> Sequence[Expectation]:
         return [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -151,12 +150,12 @@ class LineaAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(record, outcome, fee_recipient=self._fee_recipient)
 
-    async def truth(self) -> Sequence[TreeTruth]:
-        """How many messages each side has sent; one that cannot be read is left out."""
-        truths = await asyncio.gather(
-            *(self._truth(side, reader) for side, reader in self._sides.values())
-        )
-        return [truth for truth in truths if truth is not None]
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        """How many messages this side has sent."""
+        if chain not in self._sides:
+            return []
+        truth = await self._truth(*self._sides[chain])
+        return [] if truth is None else [truth]
 
     def expectations(self) -> Sequence[Expectation]:
         l1, l2, sent = self._l1, self._l2, ("nextMessageNumber()",)

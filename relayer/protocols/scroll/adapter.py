@@ -24,7 +24,17 @@ from relayer.adapter import (
     require_chains,
 )
 from relayer.errors import Transient
-from relayer.message import BlockNumber, BridgeName, Fact, Gate, MessageId, Record, Route, TreeId
+from relayer.message import (
+    BlockNumber,
+    BridgeName,
+    ChainId,
+    Fact,
+    Gate,
+    MessageId,
+    Record,
+    Route,
+    TreeId,
+)
 from relayer.protocols.scroll import contracts
 from relayer.protocols.scroll.delivery import Deliveries, Outpost
 from relayer.protocols.scroll.events import (
@@ -137,7 +147,9 @@ class ScrollAdapter:
     def classify(self, record: Record, call: Call | None, outcome: Outcome) -> Verdict:
         return classify_outcome(outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        if chain != self._route.origin:
+            return []
         queue = self._outbox.queue
         views = [View(queue, contracts.NEXT_MESSAGE_INDEX), View(queue, contracts.MESSAGE_ROOT)]
         try:

@@ -14,7 +14,7 @@ from relayer.errors import EndpointDown
 from relayer.message import Gate, MessageId, Reason, Record, Route
 from relayer.protocols.arbitrum.contracts import execute_call
 from relayer.trees import append_only
-from tests.fakes import Reverts
+from tests.fakes import Reverts, truths_of
 from tests.unit.arbitrum.world import (
     ACCEPTED,
     BRIDGE,
@@ -363,7 +363,7 @@ async def test_the_childs_own_word_for_the_auditor() -> None:
     world = World()
     root = keccak(b"root")
     header = world.child.add_block(77, sendCount="0x9", sendRoot="0x" + root.hex())
-    (truth,) = await world.adapter.truth()
+    (truth,) = await truths_of(world.adapter)
     assert (truth.tree, truth.block, truth.size, truth.root) == (TREE, header.number, 9, root)
     world.child.failure = EndpointDown("child", "gone")
-    assert list(await world.adapter.truth()) == []
+    assert list(await truths_of(world.adapter)) == []

@@ -8,17 +8,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-import structlog
 from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from eth_account import Account
 
 from relayer.adapter import Call, Done, EmptyRule, Refuse, Wait
-from relayer.errors import ConfigInvalid, EndpointDown
+from relayer.errors import BadChainData, ConfigInvalid, EndpointDown
 from relayer.message import Reason
 from relayer.protocols import hyperlane
 from relayer.trees.append_only import root_from_proof
-from tests.fakes import FakeChain, FakeContext, FakeTrees, Reverts
+from tests.fakes import FakeChain, FakeContext, FakeTrees, Reverts, truths_of
 from tests.unit.hyperlane.conftest import MakeWorld
 from tests.unit.hyperlane.world import (
     BRIDGE,
@@ -631,7 +630,7 @@ async def test_truth_is_read_at_a_final_block(world: World) -> None:
     """The auditor gets the hook's own count and root."""
     world.origin.answer(HOOK, selector("count()"), (7).to_bytes(32, "big"))
     world.origin.answer(HOOK, selector("root()"), b"\x05" * 32)
-    (truth,) = await world.adapter.truth()
+    (truth,) = await truths_of(world.adapter)
     assert (truth.tree, truth.size, truth.root) == (TREE, 7, b"\x05" * 32)
     assert truth.block == world.origin.final
 
@@ -640,21 +639,23 @@ async def test_truth_before_the_hook_was_deployed(world: World) -> None:
     """A final block without the contracts has an empty tree: nothing to compare, no lie."""
     world.origin.answer(HOOK, selector("count()"), b"")
     world.origin.answer(HOOK, selector("root()"), b"")
-    (truth,) = await world.adapter.truth()
+    (truth,) = await truths_of(world.adapter)
     assert (truth.tree, truth.size, truth.root) == (TREE, 0, None)
 
 
 async def test_one_chains_truth_is_not_the_others_trouble(make_world: MakeWorld) -> None:
-    """A chain that cannot be read, or whose hook is none, is left out and told of."""
+    """An auditor has its own chain read and no other."""
     world = make_world(routes="all")
     world.destination.answer("0x" + "b2" * 20, selector("count()"), (7).to_bytes(32, "big"))
     world.destination.answer("0x" + "b2" * 20, selector("root()"), b"\x05" * 32)
-    for failure in (EndpointDown("fake", "gone"), None):
-        world.origin.failure = failure
-        with structlog.testing.capture_logs() as lines:
-            (truth,) = await world.adapter.truth()
-        assert (truth.tree, truth.size) == ("hyper/destination", 7)
-        assert [(line["event"], line["chain"]) for line in lines] == [("truth_unknown", "origin")]
+    world.origin.failure = EndpointDown("fake", "gone")
+    (truth,) = await world.adapter.truth(world.destination.chain_id)
+    assert (truth.tree, truth.size) == ("hyper/destination", 7)
+    with pytest.raises(EndpointDown):
+        await world.adapter.truth(world.origin.chain_id)
+    world.origin.failure = None
+    with pytest.raises(BadChainData, match="no Merkle tree hook"):
+        await world.adapter.truth(world.origin.chain_id)
 
 
 async def test_trouble_of_one_set_is_not_that_of_another(world: World) -> None:
