@@ -124,6 +124,8 @@ class Lane(Wire):
             "detail": codec.detail_text(wait.detail),
             "wake_at": codec.time_text(self._clock() + max(0.0, wait.recheck_s)),
         }
+        if wait.disproved:
+            item["disproved"] = True
         if wait.gate is not None:
             item |= {
                 "gate": str(wait.gate),

@@ -189,7 +189,8 @@ def _by_root(quorum: Quorum, parcel: Parcel, index: int, *, siblings: Sequence[b
 
 
 def _not_in_tree(parcel: Parcel, index: int) -> Wait:
-    return Wait(Reason.ROOT_MISMATCH, f"{parcel.id} is not leaf {index} of the signed tree")
+    text = f"{parcel.id} is not leaf {index} of the signed tree"
+    return Wait(Reason.ROOT_MISMATCH, text, disproved=True)
 
 
 def _evidence(quorum: Quorum, index: int, kind: str) -> dict[str, str]:

@@ -3,7 +3,8 @@ check_origin()
 local STUB_MS = string.format('%.0f', ARGS.retention_ms)
 local PAYMENTS = 64
 local GARBAGE_KEPT, GARBAGE_BYTES = 64, 65536
-local created, delivered, bad, payments = {}, {}, {}, 0
+local created, delivered, bad, payments, contradicted = {}, {}, {}, 0, {}
+local BY_OPERATOR = {held_by_operator = true, dropped_by_operator = true}
 
 local function confirm_delivery(rec)
   local tx = tx_of(rec.delivery)
@@ -95,6 +96,27 @@ local function set_aside(id)
   return load(id)
 end
 
+local function place_of(at)
+  return string.match(at, '^%S+ %S+ %S+ %S+ %S+')
+end
+
+-- One of two readings is a lie, or its block was replaced. Which of them is for the chain to say:
+-- a proof is of one content only. What was refused would never come to one, so it is tried anew.
+local function contradict(rec, item)
+  local reading = {message = item.message, at = item.at, named = item.named}
+  if rec.reading and rec.reading.message == reading.message
+    and place_of(rec.reading.at) == place_of(reading.at) then return end
+  contradicted[#contradicted + 1] = rec.id
+  if rec.status == 'delivered' then return end
+  keep_reading(rec, reading)
+  if (rec.status == 'held' or rec.status == 'dead') and not BY_OPERATOR[rec.reason] then
+    swap_reading(rec)
+    move(rec, 'waiting', 'new', 'it was read otherwise since')
+    wake(rec, NOW)
+  end
+  save(rec)
+end
+
 local function save_message(rec, item)
   if not rec.message then
     create(rec, item)
@@ -108,6 +130,8 @@ local function save_message(rec, item)
     save(rec)
     return
   else
+    local is_same = rec.message == item.message and place_of(rec.at) == place_of(item.at)
+    if not is_same and rec.route == item.route then contradict(rec, item) end
     return
   end
   save(rec)
@@ -175,4 +199,4 @@ end
 if ARGS.batch ~= '' and (tonumber(call('HGET', 'batches', ARGS.origin)) or 0) >= ARGS.batch - 1 then
   call('HSET', 'batches', ARGS.origin, ARGS.batch)
 end
-return {created, delivered, payments, bad}
+return {created, delivered, payments, bad, contradicted}

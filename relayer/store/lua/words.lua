@@ -8,7 +8,7 @@ local EVENTS = 10000
 local TIMES = 512
 local FIELDS = {'packed', 'message', 'route', 'status', 'reason', 'detail', 'since', 'seen_at', 'at',
   'wake_at', 'gate', 'gate_value', 'clocks', 'attempts', 'alone', 'evidence', 'timeline', 'tx',
-  'intent', 'block', 'delivery', 'origin_gone', 'payments', 'folded', 'named'}
+  'intent', 'block', 'delivery', 'origin_gone', 'payments', 'folded', 'named', 'other'}
 
 -- Ends the script with an error whose first word says which (see wire.REFUSALS).
 local function refuse(word, text)
@@ -124,6 +124,11 @@ local function load(id)
     local ok, lines = pcall(cjson.decode, rec.timeline or '')
     if not ok or type(lines) ~= 'table' then garbage(id, 'timeline') end
     rec.lines = lines
+  end
+  if rec.other then
+    local ok, other = pcall(cjson.decode, rec.other)
+    if not ok or type(other) ~= 'table' or not other.message or not tx_of(other.at) then garbage(id, 'other') end
+    rec.reading = other
   end
   return rec
 end
@@ -290,6 +295,26 @@ local function note_tx(rec, tx)
   end
 end
 
+-- What a message was read as another time, when the two differ in content or place.
+local function keep_reading(rec, reading)
+  rec.reading = reading
+  put(rec, 'other', reading and cjson.encode(reading))
+end
+
+-- The other reading takes the place of the stored one, which is kept in turn.
+local function swap_reading(rec)
+  local reading = rec.reading
+  keep_reading(rec, {message = rec.message, at = rec.at, named = rec.named or ''})
+  remove_from_tx(tx_of(rec.at), rec.id)
+  add_to_tx(tx_of(reading.at), rec.id)
+  if rec.named then call('DEL', 'named:' .. rec.named) end
+  if reading.named ~= '' then call('SET', 'named:' .. reading.named, rec.id) end
+  put(rec, 'message', reading.message)
+  put(rec, 'at', reading.at)
+  put(rec, 'named', reading.named)
+  for _, field in ipairs({'attempts', 'alone', 'evidence'}) do put(rec, field, false) end
+end
+
 -- A legal change of state with its indexes and its line in the timeline; false when illegal.
 -- A message that waits without a gate, and one that is ready, must be given `wake` afterwards.
 local function move(rec, status, reason, detail, always_line)
@@ -347,6 +372,7 @@ local function deliver(rec, by_us, tx, detail)
   note_tx(rec, tx)
   put(rec, 'evidence', false)
   put(rec, 'alone', false)
+  keep_reading(rec, nil)
   if by_us then note_time(rec) end
   save(rec)
   return true
@@ -401,6 +427,7 @@ function NOTES.wait(rec, item)
     call('SADD', 'gates', item.gate)
     call('ZADD', 'gate:' .. item.gate, item.gate_score, rec.id)
   end
+  if item.disproved and rec.reading then swap_reading(rec) end
   return true
 end
 

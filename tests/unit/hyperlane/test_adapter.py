@@ -399,7 +399,7 @@ async def test_a_leaf_that_is_another_message(world: World) -> None:
         world.dispatch(2)
         world.all_sign(0, 1)
         record = record_of(world.messages[0], 1)
-        waiting(await world.step(record), Reason.ROOT_MISMATCH)
+        assert waiting(await world.step(record), Reason.ROOT_MISMATCH).disproved
 
 
 async def test_a_dispatch_without_the_tree_hook(world: World) -> None:
