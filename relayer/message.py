@@ -217,7 +217,8 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """What somebody paid on the origin chain for one delivery (sums over all payment events)."""
+    """What was paid on the origin chain for one delivery: sums over the 32 payments with the most
+    gas and the 32 of the most money."""
 
     gas: Gas = Gas(0)
     """Destination gas units bought."""

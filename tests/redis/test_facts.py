@@ -13,6 +13,7 @@ from relayer.message import (
     Gate,
     MessageSeen,
     Payment,
+    PaymentSeen,
     ProgressSeen,
     Reason,
     Record,
@@ -273,14 +274,36 @@ async def test_payments_are_summed_once_each(store: Store, leases: Leases) -> No
     assert paid == Payment(Gas(150_000), Wei(3 * (2**80 + 1)), 3)
 
 
-async def test_dust_payments_do_not_grow_a_record(store: Store, leases: Leases) -> None:
-    """Beyond a bound the oldest are added up; the sum and its repeats stay exact."""
-    dust = [payment(1, block=100 + n, tx=n) for n in range(200)]
-    await store.save_facts(leases.follower, [message(1), *dust])
-    await store.save_facts(leases.follower, dust)
-    assert (await stored(store, 1)).payment == Payment(
-        Gas(200 * 50_000), Wei(200 * (2**80 + 1)), 200
-    )
+def dust(number: int, *, block: int = 100) -> PaymentSeen:
+    """A payment of one wei for one unit of gas, in a transaction of its own."""
+    ref = at(1, block, tx=number, index=number)
+    return PaymentSeen(id_of(1), TEN, Gas(1), Wei(1), ref)
+
+
+@pytest.mark.parametrize("block", [99, 100, 101])
+@pytest.mark.parametrize("place", [0, 64, 300])
+async def test_dust_hides_no_payment(store: Store, leases: Leases, block: int, place: int) -> None:
+    """However much of it there is, in the same block or not, before the payment or after it."""
+    facts = [dust(2 + n, block=block) for n in range(300)]
+    facts.insert(place, payment(1))
+    await store.save_facts(leases.follower, [message(1), *facts])
+    paid = (await stored(store, 1)).payment
+    assert paid.gas >= 50_000
+    assert paid.amount > 2**80
+    assert paid.count == 32
+    assert (await store.save_facts(leases.follower, facts[::-1])).payments == 0
+    assert (await stored(store, 1)).payment == paid
+
+
+async def test_much_money_for_little_gas_hides_no_payment(store: Store, leases: Leases) -> None:
+    """A rule may ask for gas as well as for money: the most of both is kept."""
+    rich = [replace(dust(2 + n), amount=Wei(2**90)) for n in range(100)]
+    cheap = [replace(dust(200 + n), gas=Gas(60_000)) for n in range(100)]
+    await store.save_facts(leases.follower, [message(1), payment(1), *rich, *cheap])
+    paid = (await stored(store, 1)).payment
+    assert paid == Payment(Gas(32 * 60_000 + 32), Wei(32 * 2**90 + 32), 64)
+    undone = await store.rollback(leases.follower, cursor(99))
+    assert undone.payments == 64
 
 
 async def test_progress_wakes_and_is_noted_once(store: Store, leases: Leases, clock: Clock) -> None:

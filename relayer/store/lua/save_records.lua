@@ -1,7 +1,8 @@
 -- Facts about messages, in the slot of the chain they are delivered to. Repeating changes nothing.
 check_origin()
 local STUB_MS = string.format('%.0f', ARGS.retention_ms)
-local PAYMENTS = 64
+local PAYMENTS = 32
+local GAS, AMOUNT = 2, 3
 local GARBAGE_KEPT, GARBAGE_BYTES = 64, 65536
 local created, delivered, bad, payments, contradicted = {}, {}, {}, 0, {}
 local BY_OPERATOR = {held_by_operator = true, dropped_by_operator = true}
@@ -147,30 +148,35 @@ local function save_delivery(rec, item)
   confirm_delivery(rec)
 end
 
--- Many dust payments must not grow the record: the oldest are added up and their place kept.
-local function fold_payments(rec, entries, size)
-  while size > PAYMENTS do
-    local oldest
-    for key, row in pairs(entries) do
-      if not oldest or tonumber(row[1]) < tonumber(entries[oldest][1]) then oldest = key end
-    end
-    local row = entries[oldest]
-    local gas, amount, n = string.match(rec.folded or '0 0 0 -1', '^(%d+) (%d+) (%d+)')
-    put(rec, 'folded', add_decimal(gas, row[2]) .. ' ' .. add_decimal(amount, row[3]) .. ' '
-      .. add_decimal(n, '1') .. ' ' .. row[1])
-    entries[oldest] = nil
-    size = size - 1
+local function is_more(one, two)
+  if #one ~= #two then return #one > #two end
+  return one > two
+end
+
+-- Many payments must not grow the record: those with the most gas and those of the most money are
+-- kept, so that nobody's dust can hide what somebody paid, in whatever order they are read.
+local function keep_largest(entries)
+  local keys, kept = {}, {}
+  for key in pairs(entries) do keys[#keys + 1] = key end
+  for _, column in ipairs({GAS, AMOUNT}) do
+    table.sort(keys, function(one, two)
+      local a, b = entries[one][column], entries[two][column]
+      if a == b then return one < two end
+      return is_more(a, b)
+    end)
+    for i = 1, math.min(#keys, PAYMENTS) do kept[keys[i]] = entries[keys[i]] end
   end
+  return kept
 end
 
 local function save_payment(rec, item)
   local entries = rec.payments and decoded('message:' .. rec.id, rec.payments) or {}
+  -- Older versions added up what was paid until some block.
   local folded_to = tonumber(string.match(rec.folded or '', '(%S+)$') or '-1')
   if entries[item.key] or tonumber(item.paid[1]) <= folded_to then return end
   entries[item.key] = item.paid
-  local size = 0
-  for _ in pairs(entries) do size = size + 1 end
-  fold_payments(rec, entries, size)
+  entries = keep_largest(entries)
+  if not entries[item.key] then return end
   put(rec, 'payments', cjson.encode(entries))
   payments = payments + 1
   if not rec.message then return save_stub(rec) end
