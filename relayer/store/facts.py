@@ -234,7 +234,7 @@ def _record_item(fact: Fact) -> Item:
         case DeliverySeen():
             return {**item, "kind": "D"}
         case PaymentSeen():
-            paid = [str(at.block), str(fact.gas), str(fact.amount)]
+            paid = [str(at.block), str(fact.gas), str(fact.amount), str(at.chain)]
             return {**item, "kind": "P", "key": f"{at.tx}:{at.log_index}", "paid": paid}
         case ProgressSeen():
             line = f"{codec.detail_text(fact.what)} in {at.tx}:{at.log_index}"

@@ -389,6 +389,54 @@ async def test_a_chain_that_starts_over_takes_everything_with_it(
     assert sum((await store.counts()).values()) == 8 + len(many)
 
 
+async def test_starting_over_leaves_nothing_for_messages_not_seen_yet(
+    store: Store, leases: Leases
+) -> None:
+    """A delivery or a payment of the chain that is no more would make a message that comes later
+    `delivered`, or paid; what another chain said stays."""
+    ours, other = payment(1, tx=1), payment(2, tx=2)
+    elsewhere = replace(other, at=replace(other.at, chain=TWENTY))
+    twenty = await held(store, 20, Role.FOLLOWER)
+    await store.save_facts(leases.far, [delivery(1), delivery(3)])
+    await store.save_facts(leases.follower, [ours, payment(3, tx=3)])
+    await store.save_facts(twenty, [elsewhere])
+    for block in range(500, 500 + REMEMBERED + 2):
+        await store.advance(leases.far, cursor(block))
+        await store.advance(leases.follower, cursor(block))
+    await store.start_over(leases.far, cursor(0))
+    await store.start_over(leases.follower, cursor(0))
+    foreign = message(2).message
+    route = Route(BRIDGE, TWENTY, TEN)
+    there = replace(foreign, route=route, at=replace(foreign.at, chain=TWENTY))
+    await store.save_facts(leases.follower, [message(1), message(3)])
+    await store.save_facts(twenty, [MessageSeen(there)])
+    for number in (1, 3):
+        record = await stored(store, number)
+        assert (record.status, record.payment) == (Status.WAITING, Payment())
+    assert (await stored(store, 2)).payment.count == 1
+
+
+@pytest.mark.parametrize("before", [False, True])
+async def test_money_of_another_chain_pays_for_nothing(
+    store: Store, leases: Leases, before: bool
+) -> None:
+    """A paymaster elsewhere took it, in another money; nor does it hide the true payment."""
+    twenty = await held(store, 20, Role.FOLLOWER)
+    cheap = [
+        replace(one, amount=Wei(2**100), at=replace(one.at, chain=TWENTY))
+        for one in (dust(2 + n) for n in range(100))
+    ]
+    paid, said = payment(1), message(1)
+    if not before:
+        await store.save_facts(leases.follower, [said])
+    await store.save_facts(twenty, cheap[:50])
+    await store.save_facts(leases.follower, [paid])
+    await store.save_facts(twenty, cheap[50:])
+    if before:
+        await store.save_facts(leases.follower, [said])
+    assert (await stored(store, 1)).payment == Payment(paid.gas, paid.amount, 1)
+
+
 async def test_starting_over_cut_short_is_finished_by_the_next_writer(
     store: Store, leases: Leases
 ) -> None:

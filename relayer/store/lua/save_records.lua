@@ -2,7 +2,7 @@
 check_origin()
 local STUB_MS = string.format('%.0f', ARGS.retention_ms)
 local PAYMENTS = 32
-local GAS, AMOUNT = 2, 3
+local GAS, AMOUNT, CHAIN = 2, 3, 4
 local GARBAGE_KEPT, GARBAGE_BYTES = 64, 65536
 local created, delivered, bad, payments, contradicted = {}, {}, {}, 0, {}
 local BY_OPERATOR = {held_by_operator = true, dropped_by_operator = true}
@@ -65,11 +65,25 @@ local function take_places_back(rec)
   put(rec, 'intent', intent_of(rec.id))
 end
 
+local function origin_of(rec)
+  return string.match(rec.route, ':(%d+)>%d+$')
+end
+
+-- Money of another chain is another money, and went to another paymaster than the message's.
+local function drop_foreign_payments(rec)
+  local own, entries = {}, payments_of(rec)
+  for key, row in pairs(entries) do
+    if not row[CHAIN] or row[CHAIN] == origin_of(rec) then own[key] = row end
+  end
+  put_payments(rec, own)
+end
+
 local function create(rec, item)
   call('PERSIST', 'message:' .. rec.id)
   take_content(rec, item)
   take_name(rec, item)
   put(rec, 'route', item.route)
+  if rec.payments then drop_foreign_payments(rec) end
   take_places_back(rec)
   put(rec, 'status', 'waiting')
   put(rec, 'reason', 'new')
@@ -155,9 +169,11 @@ end
 
 -- Many payments must not grow the record: those with the most gas and those of the most money are
 -- kept, so that nobody's dust can hide what somebody paid, in whatever order they are read.
-local function keep_largest(entries)
+local function keep_largest(entries, chain)
   local keys, kept = {}, {}
-  for key in pairs(entries) do keys[#keys + 1] = key end
+  for key, row in pairs(entries) do
+    if row[CHAIN] == chain then keys[#keys + 1] = key else kept[key] = row end
+  end
   for _, column in ipairs({GAS, AMOUNT}) do
     table.sort(keys, function(one, two)
       local a, b = entries[one][column], entries[two][column]
@@ -170,14 +186,15 @@ local function keep_largest(entries)
 end
 
 local function save_payment(rec, item)
-  local entries = rec.payments and decoded('message:' .. rec.id, rec.payments) or {}
+  local entries = payments_of(rec)
   -- Older versions added up what was paid until some block.
   local folded_to = tonumber(string.match(rec.folded or '', '(%S+)$') or '-1')
   if entries[item.key] or tonumber(item.paid[1]) <= folded_to then return end
+  if rec.message and item.paid[CHAIN] ~= origin_of(rec) then return end
   entries[item.key] = item.paid
-  entries = keep_largest(entries)
+  entries = keep_largest(entries, item.paid[CHAIN])
   if not entries[item.key] then return end
-  put(rec, 'payments', cjson.encode(entries))
+  put_payments(rec, entries)
   payments = payments + 1
   if not rec.message then return save_stub(rec) end
   if rec.status == 'waiting' then wake(rec, NOW) end

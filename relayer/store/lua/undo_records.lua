@@ -36,11 +36,10 @@ local function undo_delivery(rec, block_hash)
 end
 
 local function undo_payment(rec, _, key)
-  if not rec.payments then return end
-  local entries = decoded('message:' .. rec.id, rec.payments)
+  local entries = payments_of(rec)
   if not entries[key] then return end
   entries[key] = nil
-  put(rec, 'payments', next(entries) and cjson.encode(entries))
+  put_payments(rec, entries)
   payments = payments + 1
   save(rec)
 end

@@ -65,6 +65,12 @@ end
 
 -- Fencing --------------------------------------------------------------------------------------
 
+-- A fencing token, nil for anything else: above 2^53 two of them could look the same.
+local function token_of(text)
+  local token = text and string.match(text, '^%d+$') and tonumber(text)
+  if token and token < 2 ^ 53 then return token end
+end
+
 local function check_lease()
   if call('GET', 'lease:' .. ARGS.role) ~= ARGS.lease then
     refuse('LEASELOST', 'the ' .. ARGS.role .. ' of chain ' .. ARGS.chain .. ' is not ours any more')
@@ -75,11 +81,11 @@ end
 -- seen before from the same origin.
 local function check_origin()
   if ARGS.origin == ARGS.chain then return check_lease() end
-  local seen = call('HGET', 'origins', ARGS.origin)
-  if seen and tonumber(seen) > tonumber(ARGS.token) then
+  local seen, token = token_of(call('HGET', 'origins', ARGS.origin)), tonumber(ARGS.token)
+  if seen and seen > token then
     refuse('LEASELOST', 'a newer follower of chain ' .. ARGS.origin .. ' has written since')
   end
-  if seen ~= ARGS.token then call('HSET', 'origins', ARGS.origin, ARGS.token) end
+  if seen ~= token then call('HSET', 'origins', ARGS.origin, ARGS.token) end
 end
 
 -- Records --------------------------------------------------------------------------------------
@@ -293,6 +299,24 @@ local function note_tx(rec, tx)
     add_to_tx(tx, rec.id)
     put(rec, 'tx', tx)
   end
+end
+
+-- What was paid, by transaction and log index: [block, gas, amount, chain].
+local function payments_of(rec)
+  return rec.payments and decoded('message:' .. rec.id, rec.payments) or {}
+end
+
+local function put_payments(rec, entries)
+  put(rec, 'payments', next(entries) and cjson.encode(entries))
+end
+
+-- Older versions did not say on which chain: whatever was not paid there is read again in time.
+local function forget_payments(rec, chain)
+  local left = {}
+  for key, row in pairs(payments_of(rec)) do
+    if row[4] and row[4] ~= chain then left[key] = row end
+  end
+  put_payments(rec, left)
 end
 
 -- What a message was read as another time, when the two differ in content or place.
