@@ -17,7 +17,6 @@ from relayer.message import (
     MessageId,
     Reason,
     Record,
-    Timestamp,
     TxHash,
 )
 from relayer.store import codec
@@ -88,11 +87,6 @@ class Lane(Wire):
             if seen < RECALL_PAGE:
                 return recalled
 
-    async def next_wake(self, chain: ChainId) -> Timestamp | None:
-        """When the lane's next message is due; None when none is."""
-        answer = await self.run("lane_state", chain)
-        return Timestamp(float(answer[1])) if answer[1] else None
-
     async def waiting_gates(self, chain: ChainId) -> list[Gate]:
         """Gates that at least one of the lane's messages waits on."""
         members = await self.command("SMEMBERS", base(self._prefix, chain) + "gates")
@@ -112,10 +106,14 @@ class Lane(Wire):
     # --- what was found out ------------------------------------------------------------------
 
     async def note_waits(
-        self, lease: Lease, waits: Sequence[tuple[MessageId, Wait]]
+        self, lease: Lease, waits: Sequence[tuple[MessageId, Wait]], *, refused: bool = False
     ) -> list[MessageId]:
-        """Not yet: wakes at its gate or after `recheck_s`; costs no attempt."""
-        return await self._note(lease, "wait", [self._wait(mid, wait) for mid, wait in waits])
+        """Not yet: wakes at its gate or after `recheck_s`; costs no attempt.
+
+        `refused`: it is what a failed simulation asks for.
+        """
+        items = [{**self._wait(mid, wait), "refused": refused} for mid, wait in waits]
+        return await self._note(lease, "wait", items)
 
     def _wait(self, message_id: MessageId, wait: Wait) -> Item:
         item: Item = {

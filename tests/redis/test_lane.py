@@ -107,7 +107,6 @@ async def test_a_claim_hides_and_a_crash_repeats(
     assert [r.message for r in first] == [message(1).message, message(2).message]
     assert [r.wake_at for r in first] == [clock.time + 60] * 2
     assert await due(store, leases) == []
-    assert await store.next_wake(TEN) == clock.time + 60
     clock.time += 60
     assert await due(store, leases) == ids
 
@@ -317,12 +316,12 @@ async def test_refusals_hold_or_end_a_message(store: Store, leases: Leases) -> N
     """A submitted message is held through waiting; a dead one keeps its evidence."""
     ids = await with_messages(store, leases, 1, 2)
     await store.reserve_intent(leases.lane, intent(7, 1), ids[:1])
-    held_back = Refuse(Reason.UNTRUSTED_ROOT, "why")
+    held_back = Refuse(Reason.UNSUPPORTED, "why")
     await store.note_refused(leases.lane, [(ids[0], held_back, {})])
     gone = Failure(ids[1], Reason.RETRIES_EXHAUSTED, "40", {"tx": "0x1"}, None)
     await store.note_failures(leases.lane, [gone])
     one, two = await stored(store, 1), await stored(store, 2)
-    assert (one.status, one.reason, one.wake_at) == (Status.HELD, Reason.UNTRUSTED_ROOT, None)
+    assert (one.status, one.reason, one.wake_at) == (Status.HELD, Reason.UNSUPPORTED, None)
     assert (two.status, two.detail, two.evidence) == (Status.DEAD, "40", {"tx": "0x1"})
 
 

@@ -8,7 +8,8 @@ local EVENTS = 10000
 local TIMES = 512
 local FIELDS = {'packed', 'message', 'route', 'status', 'reason', 'detail', 'since', 'seen_at', 'at',
   'wake_at', 'gate', 'gate_value', 'clocks', 'attempts', 'alone', 'evidence', 'timeline', 'tx',
-  'intent', 'block', 'delivery', 'origin_gone', 'payments', 'folded', 'named', 'other'}
+  'intent', 'block', 'delivery', 'origin_gone', 'payments', 'folded', 'named', 'other',
+  'refused_since'}
 
 -- Ends the script with an error whose first word says which (see wire.REFUSALS).
 local function refuse(word, text)
@@ -336,7 +337,7 @@ local function swap_reading(rec)
   put(rec, 'message', reading.message)
   put(rec, 'at', reading.at)
   put(rec, 'named', reading.named)
-  for _, field in ipairs({'attempts', 'alone', 'evidence'}) do put(rec, field, false) end
+  for _, field in ipairs({'attempts', 'alone', 'evidence', 'refused_since'}) do put(rec, field, false) end
 end
 
 -- A legal change of state with its indexes and its line in the timeline; false when illegal.
@@ -396,6 +397,7 @@ local function deliver(rec, by_us, tx, detail)
   note_tx(rec, tx)
   put(rec, 'evidence', false)
   put(rec, 'alone', false)
+  put(rec, 'refused_since', false)
   keep_reading(rec, nil)
   if by_us then note_time(rec) end
   save(rec)
@@ -451,6 +453,7 @@ function NOTES.wait(rec, item)
     call('SADD', 'gates', item.gate)
     call('ZADD', 'gate:' .. item.gate, item.gate_score, rec.id)
   end
+  if item.refused and not rec.refused_since then put(rec, 'refused_since', NOW) end
   if item.disproved and rec.reading then swap_reading(rec) end
   return true
 end
