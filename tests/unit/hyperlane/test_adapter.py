@@ -420,14 +420,17 @@ async def test_a_dispatch_without_the_tree_hook(world: World) -> None:
 
 
 async def test_weighted_multisig(world: World) -> None:
-    """Weights are added in the set's order until the threshold weight is reached."""
+    """Weights are added in the set's order until the threshold weight is reached; blanks for those
+    who did not sign let the contract look at all that are passed."""
     (record,) = world.dispatch()
     for by_root, kind in ((True, 1096), (False, 68)):
         world.weighted(ISM, [1, 7, 5], 10, by_root=by_root)
         world.clock.pass_s(100)
         world.all_sign(0, signers=world.signers[1:])
         metadata, _ = called(await world.step(record))
-        assert len(metadata) == kind + 2 * 65
+        assert len(metadata) == kind + 3 * 65
+        assert metadata[-65:] == bytes(65)
+        assert any(metadata[-66:-65])
     world.weighted(ISM, [3, 6, 3], 10)
     world.clock.pass_s(100)
     wait = waiting(await world.step(record), Reason.AWAITING_QUORUM)
@@ -438,6 +441,15 @@ async def test_weighted_multisig(world: World) -> None:
 async def test_impossible_thresholds(world: World, threshold: int) -> None:
     """A set that cannot reach its threshold (or has none) is held, not awaited."""
     world.multisig(ISM, threshold)
+    (record,) = world.dispatch()
+    step = await world.step(record)
+    assert isinstance(step, Refuse)
+    assert step.reason is Reason.UNSUPPORTED
+
+
+async def test_more_weight_than_a_contract_takes_is_held(world: World) -> None:
+    """Whatever the validators weigh, `verify` refuses such a threshold."""
+    world.weighted(ISM, [10**10] * 3, 10**10 + 1)
     (record,) = world.dispatch()
     step = await world.step(record)
     assert isinstance(step, Refuse)
