@@ -143,7 +143,7 @@ class Submitter:
                 await self._settler.settle(signer, mined, header.number)
             await signer.push()
             self._metrics.in_flight(self._chain.name, signer.address, signer.in_flight)
-        await self._settler.reopen_overdue()
+        await self._settler.reopen_overdue(header.number)
         self._looked = looked
 
     # --- sending -----------------------------------------------------------------------------

@@ -35,6 +35,8 @@ TRIM_PAGE = 200
 NOTE_PAGE = 500
 RECALL_PAGE = 500
 SPENT_KEPT_S = 3 * 86400
+MOST_SLEEP_S, CLOCKS_DIFFER_S = 7200.0, 600.0
+"""Nothing is put off for longer at once: what is due later still was put off by a wrong clock."""
 
 
 class Lane(Wire):
@@ -60,6 +62,7 @@ class Lane(Wire):
                 lease,
                 due=codec.time_text(now),
                 until_=codec.time_text(now + visibility_s),
+                far=codec.time_text(now + MOST_SLEEP_S + CLOCKS_DIFFER_S),
                 limit=limit,
                 trim=TRIM_PAGE,
             ),
@@ -120,7 +123,7 @@ class Lane(Wire):
             "id": message_id,
             "reason": wait.reason.value,
             "detail": codec.detail_text(wait.detail),
-            "wake_at": codec.time_text(self._clock() + max(0.0, wait.recheck_s)),
+            "wake_at": self._wake(min(MOST_SLEEP_S, max(0.0, wait.recheck_s))),
         }
         if wait.disproved:
             item["disproved"] = True
@@ -185,11 +188,17 @@ class Lane(Wire):
         self, chain: ChainId, final_block: BlockNumber, *, limit: int = OVERDUE_PAGE
     ) -> list[MessageId]:
         """Ids included at or below a final block that no delivery fact has confirmed."""
+        return await self._included(chain, "-inf", codec.score(final_block), limit)
+
+    async def included_beyond(
+        self, chain: ChainId, block: BlockNumber, *, limit: int = OVERDUE_PAGE
+    ) -> list[MessageId]:
+        """Ids included above a block."""
+        return await self._included(chain, f"({codec.score(block)}", "+inf", limit)
+
+    async def _included(self, chain: ChainId, first: str, last: str, limit: int) -> list[MessageId]:
         key = base(self._prefix, chain) + "included"
-        members = await self.command(
-            "ZRANGEBYSCORE", key, "-inf", codec.score(final_block), "LIMIT", 0, limit
-        )
-        return [MessageId(member.decode()) for member in members]
+        return _ids(await self.command("ZRANGEBYSCORE", key, first, last, "LIMIT", 0, limit))
 
     async def reopen(
         self, lease: Lease, ids: Sequence[MessageId], reason: Reason

@@ -37,6 +37,7 @@ from relayer.store import (
     Store,
 )
 from relayer.store.keys import base
+from relayer.store.lane import MOST_SLEEP_S
 from tests.redis.conftest import Clock, Leases, held
 from tests.redis.sample_facts import BRIDGE, ONE, TEN, delivery, id_of, message, tx_of
 
@@ -108,6 +109,24 @@ async def test_a_claim_hides_and_a_crash_repeats(
     assert [r.wake_at for r in first] == [clock.time + 60] * 2
     assert await due(store, leases) == []
     clock.time += 60
+    assert await due(store, leases) == ids
+
+
+async def test_a_clock_that_ran_ahead_hides_nothing(
+    store: Store, leases: Leases, clock: Clock
+) -> None:
+    """What was put off by a wrong clock, or for ever, is looked at again soon all the same."""
+    ids = await with_messages(store, leases, 1, 2, 3, 4)
+    year_s = 365 * 86400
+    clock.time += year_s
+    await store.claim_due(leases.lane, clock.time, 1, 60)
+    await store.note_waits(leases.lane, [(ids[1], Wait(Reason.AWAITING_TIME, recheck_s=60))])
+    clock.time -= year_s
+    longest = Wait(Reason.AWAITING_TIME, recheck_s=year_s)
+    await store.note_waits(leases.lane, [(ids[2], longest), (ids[3], longest)])
+    assert await due(store, leases) == ids[:2]
+    assert await due(store, leases) == []
+    clock.time += MOST_SLEEP_S
     assert await due(store, leases) == ids
 
 
