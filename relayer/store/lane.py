@@ -17,6 +17,7 @@ from relayer.message import (
     MessageId,
     Reason,
     Record,
+    Timestamp,
     TxHash,
 )
 from relayer.store import codec
@@ -199,6 +200,24 @@ class Lane(Wire):
     async def _included(self, chain: ChainId, first: str, last: str, limit: int) -> list[MessageId]:
         key = base(self._prefix, chain) + "included"
         return _ids(await self.command("ZRANGEBYSCORE", key, first, last, "LIMIT", 0, limit))
+
+    async def doubted(self, chain: ChainId, before: Timestamp, *, limit: int) -> list[MessageId]:
+        """Ids that only a log made `delivered`, before a time, longest ago first."""
+        key = base(self._prefix, chain) + "doubted"
+        bounds = ("-inf", codec.time_text(before), "LIMIT", 0, limit)
+        return _ids(await self.command("ZRANGEBYSCORE", key, *bounds))
+
+    async def note_looked(
+        self,
+        lease: Lease,
+        sure: Sequence[MessageId],
+        *,
+        wrong: Sequence[MessageId],
+        unsure: Sequence[MessageId],
+    ) -> list[MessageId]:
+        """What the inbox says of them; returns those that were not delivered and wait again."""
+        args = self._held(lease, sure=list(sure), wrong=list(wrong), unsure=list(unsure))
+        return _ids(await self.run("note_looked", lease.chain, args))
 
     async def reopen(
         self, lease: Lease, ids: Sequence[MessageId], reason: Reason

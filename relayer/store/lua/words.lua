@@ -6,6 +6,7 @@ local NOW = ARGS.now
 local TIMELINE = 64
 local EVENTS = 10000
 local TIMES = 512
+local DOUBTED = 10000
 local FIELDS = {'packed', 'message', 'route', 'status', 'reason', 'detail', 'since', 'seen_at', 'at',
   'wake_at', 'gate', 'gate_value', 'clocks', 'attempts', 'alone', 'evidence', 'timeline', 'tx',
   'intent', 'block', 'delivery', 'origin_gone', 'payments', 'folded', 'named', 'other',
@@ -390,7 +391,15 @@ local function note_time(rec)
   call('LTRIM', name, 0, TIMES - 1)
 end
 
+-- Unless our own receipt showed it before, it rests on one log, or one view: it is looked at twice.
+local function doubt(rec)
+  if rec.status == 'included' and rec.reason == 'mined' then return end
+  call('ZADD', 'doubted', NOW, rec.id)
+  call('ZREMRANGEBYRANK', 'doubted', 0, -1 - DOUBTED)
+end
+
 local function deliver(rec, by_us, tx, detail)
+  if TRANSITIONS[rec.status].delivered then doubt(rec) end
   if not move(rec, 'delivered', by_us and 'delivered_by_us' or 'delivered_by_other', detail) then
     return false
   end
@@ -416,6 +425,7 @@ local function forget(route, id)
     reason = 'delivered_by_us'
   end
   call('ZREM', 'status:delivered:' .. route, id)
+  call('ZREM', 'doubted', id)
   count({status = 'delivered', reason = reason or 'delivered_by_other', route = route}, -1)
 end
 
