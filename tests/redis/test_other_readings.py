@@ -137,6 +137,25 @@ async def test_a_message_read_again_in_another_block_survives_the_first_ones_end
     assert record.message == message(1, block=61, fork="b").message
 
 
+async def test_a_delivery_read_again_in_another_block_survives_the_first_ones_end(
+    store: Store, leases: Leases
+) -> None:
+    """What was said last counts, also of a message that is delivered already or not seen yet."""
+    await store.save_facts(leases.follower, [message(1)])
+    await store.advance(leases.far, cursor(450))
+    await store.save_facts(leases.far, [delivery(n, block=460) for n in (1, 2)])
+    await store.release(leases.far)
+    fresh = await held(store, TEN, Role.FOLLOWER, "two")
+    await store.save_facts(fresh, [delivery(n, block=461, fork="b", tx=901) for n in (1, 2)])
+    await store.advance(fresh, cursor(470, fork="b"))
+    await store.save_facts(leases.follower, [message(2)])
+    for number in (1, 2):
+        record = await stored(store, number)
+        assert (record.status, record.tx) == (Status.DELIVERED, tx_of(901))
+    assert [one.id for one in await store.by_tx(tx_of(901))] == [id_of(1), id_of(2)]
+    assert await store.by_tx(tx_of(900)) == []
+
+
 async def test_the_other_reading_goes_with_its_block(store: Store, leases: Leases) -> None:
     """What a replaced block said is no candidate any more."""
     await store.advance(leases.follower, cursor(50))

@@ -154,10 +154,17 @@ local function save_message(rec, item)
   if rec.delivery then confirm_delivery(rec) end
 end
 
+-- What was said last counts: the block of what was said before may have been replaced.
 local function save_delivery(rec, item)
-  if rec.delivery and (not rec.message or rec.status == 'delivered') then return end
+  local is_known = rec.delivery and place_of(rec.delivery) == place_of(item.at)
+  if is_known and (not rec.message or rec.status == 'delivered') then return end
+  local tx_before = tx_of(rec.delivery)
   put(rec, 'delivery', item.at)
   if not rec.message then return save_stub(rec) end
+  if rec.status == 'delivered' then
+    if tx_before and tx_before == rec.tx then remove_from_tx(tx_before, rec.id) end
+    note_tx(rec, item.tx)
+  end
   if rec.status == 'delivered' or rec.status == 'orphaned' then return save(rec) end
   confirm_delivery(rec)
 end
