@@ -152,7 +152,7 @@ def record_from(message_id: str, flat: Sequence[bytes], *, key: str) -> Record:
 
 
 def _unpacked(fields: dict[str, str]) -> dict[str, str]:
-    """A finished record keeps all but the message in one field (see `pack` in words.lua)."""
+    """A finished record keeps all but the message in one field (`pack` in message_words.lua)."""
     packed = fields.get("packed")
     if packed is None:
         return fields
