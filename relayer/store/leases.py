@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from relayer.errors import RelayerError
 from relayer.message import ChainId
 from relayer.store.keys import base
 from relayer.store.shapes import Lease, Role
-from relayer.store.wire import Wire, each
+from relayer.store.wire import Wire
 
 NO_TOKEN = 2**53
 """From here on two tokens could look the same to Lua, so none is."""
@@ -50,14 +53,20 @@ class Leases(Wire):
         return Lease(chain, role, owner, int(token))
 
     async def _highest_seen(self, chain: ChainId) -> int:
-        """The highest token with which a follower of the chain wrote into another chain's slot."""
-        others = [other for other in await self.chains() if other != chain]
+        """The highest token with which a follower of the chain wrote into another chain's slot.
+
+        A slot that does not answer keeps nobody from following: it fences for itself.
+        """
+        others = sorted((self._known_chains | self._configured) - {chain})
         keys = [base(self._prefix, other) + "origins" for other in others]
-        found = await each([self.command("HGET", key, chain) for key in keys])
+        reads = [self.command("HGET", key, chain) for key in keys]
+        found = await asyncio.gather(*reads, return_exceptions=True)
         tokens = [0]
         for key, text in zip(keys, found, strict=True):
-            if text is None:
+            if isinstance(text, RelayerError) or text is None:
                 continue
+            if isinstance(text, BaseException):
+                raise text
             if text.isdigit() and int(text) < NO_TOKEN:
                 tokens.append(int(text))
             else:

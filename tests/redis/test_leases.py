@@ -102,6 +102,15 @@ async def test_a_token_remembered_elsewhere_shuts_no_follower_out(
     )
 
 
+async def test_a_sick_slot_keeps_nobody_from_another_chain(
+    store: Store, settings: RedisSettings
+) -> None:
+    """What another chain's slot remembers is asked, and not waited for."""
+    await held(store, 10, Role.FOLLOWER)
+    await store.command("SET", base(settings.prefix, TEN) + "origins", "x")
+    await held(store, 1, Role.FOLLOWER)
+
+
 @pytest.mark.parametrize("garbage", [True, False])
 async def test_a_lease_without_an_end_is_given_one(
     store: Store, settings: RedisSettings, garbage: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 import pytest
 import structlog
@@ -24,6 +25,18 @@ def server(redis_server: Server) -> Server:
     return redis_server
 
 
+def tenure_of(store: Store, work: Callable[[Lease], Awaitable[None]]) -> Tenure:
+    return Tenure(
+        store=store,
+        chain=ONE,
+        role=Role.FOLLOWER,
+        owner="one",
+        lease_s=15,
+        work=work,
+        on_change=lambda held: None,
+    )
+
+
 async def test_the_fence_of_a_lease_can_be_read_in_the_log(store: Store) -> None:
     """The number that tells two holders apart is no secret, and is not hidden like one."""
     begun: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
@@ -33,15 +46,7 @@ async def test_the_fence_of_a_lease_can_be_read_in_the_log(store: Store) -> None
         await asyncio.Event().wait()
 
     with structlog.testing.capture_logs() as lines:
-        tenure = Tenure(
-            store=store,
-            chain=ONE,
-            role=Role.FOLLOWER,
-            owner="one",
-            lease_s=15,
-            work=work,
-            on_change=lambda held: None,
-        )
+        tenure = tenure_of(store, work)
         running = asyncio.create_task(tenure.run())
         async with asyncio.timeout(10):
             lease = await begun
@@ -63,15 +68,7 @@ async def test_a_key_that_a_chain_cannot_do_without_stops_that_chain_alone(store
         raise AssertionError("there is nothing to work on")
 
     with structlog.testing.capture_logs() as lines:
-        tenure = Tenure(
-            store=store,
-            chain=ONE,
-            role=Role.FOLLOWER,
-            owner="one",
-            lease_s=15,
-            work=work,
-            on_change=lambda held: None,
-        )
+        tenure = tenure_of(store, work)
         running = asyncio.create_task(tenure.run())
         async with asyncio.timeout(10):
             while not tenure.trouble:  # noqa: ASYNC110 - it rings no bell
