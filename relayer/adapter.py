@@ -233,6 +233,9 @@ class Wait:
     recheck_s: float = 60.0
     """Seconds until it is looked at again even when no gate opens."""
     clocks: tuple[Clock, ...] = ()
+    disproved: bool = False
+    """A root that the destination accepts (or the origin now) has another message in its place: if
+    it was ever read otherwise, that reading takes the place of the stored one."""
 
 
 @dataclass(frozen=True, slots=True)

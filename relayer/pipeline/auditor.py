@@ -167,7 +167,7 @@ class Auditor:
         while last >= start and await self._forest.size(truth.tree) < truth.size:
             first = max(start, last - step + 1)
             try:
-                await self._follower.ingest(BlockNumber(first), BlockNumber(last))
+                await self._follower.ingest(BlockNumber(first), BlockNumber(last), leaves_last=True)
             except RangeTooWide:
                 if step == 1:
                     raise

@@ -172,7 +172,7 @@ class Submitter:
             await signer.push()
         for signer in self._signers:
             self._metrics.in_flight(self._chain.name, signer.address, signer.in_flight)
-        await self._settler.reopen_overdue()
+        await self._settler.reopen_overdue(head.number)
         self._looked = _Look(head.hash, now, has_accounts=is_busy)
         return is_busy
 

@@ -76,6 +76,8 @@ class LaneSettings(Section):
     max_attempts: int = Field(default=40, ge=1, le=1_000_000)
     max_wasted: int = Field(default=3, ge=1, le=1000)
     """Transactions that one message may waste on chain before it is a dead letter."""
+    max_refused_s: float = Field(default=30 * 86400, ge=3600, le=MOST)
+    """How long simulations of one message may fail with a wait before it is a dead letter."""
     gas_margin_percent: int = Field(default=15, ge=0, le=1000)
 
 

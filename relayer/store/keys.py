@@ -131,6 +131,13 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
     KeySpec("gates", "set", "while waited on", "lane", "gates that messages wait on"),
     KeySpec("gate:<gate>", "zset", "while waited on", "lane", "ids by gate value"),
     KeySpec("included", "zset", "while included", "lane", "ids by block"),
+    KeySpec(
+        "doubted",
+        "zset",
+        "newest 10 000, until looked at",
+        "facts, lane",
+        "ids that only a log made delivered, by when",
+    ),
     KeySpec("tx:<hash>", "string", "as its messages", "facts, lane", "ids a transaction concerns"),
     KeySpec("sent", "zset", "retention", "lane", "hashes of our own transactions by time"),
     KeySpec(

@@ -198,8 +198,8 @@ class Reading(Wire):
 
     async def oldest_pending(self, chain: ChainId) -> Timestamp | None:
         """When the oldest message the lane still works on was first seen; None without one."""
-        answer = await self.run("lane_state", chain)
-        return Timestamp(float(answer[0])) if answer[0] else None
+        oldest = await self.run("oldest_pending", chain)
+        return None if oldest is None else Timestamp(float(oldest))
 
     async def route_states(self, chain: ChainId) -> dict[Route, RouteState]:
         """How each route to `chain` is doing."""
@@ -233,10 +233,6 @@ class Reading(Wire):
             except ValueError:
                 self.tell_garbage(key, f"{route}: {text}", "remove the field with HDEL")
         return totals
-
-    async def ping(self) -> None:
-        """Return when every primary answers; `StoreUnavailable` otherwise."""
-        await sections(self._client, "replication")
 
     async def memory(self) -> Memory:
         """Bytes used and the limit, summed over primaries."""

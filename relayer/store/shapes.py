@@ -99,6 +99,8 @@ class SaveResult:
     unreadable: tuple[str, ...] = ()
     """Keys that held something else than a message record, with the cause. Where the fact was the
     message itself, it was set aside and the record made anew; else it is left alone."""
+    contradicted: tuple[MessageId, ...] = ()
+    """Messages that were read before with other content or at another place."""
 
     @property
     def changed(self) -> bool:

@@ -12,8 +12,8 @@ import pytest
 
 from relayer.message import ChainId, Reason, Route, Status, Wei
 from relayer.settings import FeeRule, PolicySettings
-from relayer.store import Store
-from tests.redis.conftest import Clock, Leases
+from relayer.store import Role, Store
+from tests.redis.conftest import Clock, Leases, held
 from tests.redis.lane_world import DELIVERED, GAS, GAS_PRICE, Bridge, LaneWorld, Sea, log_of
 from tests.redis.sample_facts import BRIDGE, ONE, TEN, id_of, message, payment
 from tests.redis.servers import Server
@@ -193,9 +193,10 @@ async def test_the_cost_of_a_shared_transaction_is_booked_by_gas(
         FeeRule(kind="quote_fraction", fraction="0/1"), sea, store, leases, clock
     ) as world:
         far = replace(message(13).message, route=replace(ROUTE, origin=ChainId(7)))
-        await store.save_facts(
-            leases.follower, [replace(message(13), message=far), payment(1), payment(13, index=8)]
-        )
+        await store.save_facts(leases.follower, [replace(message(13), message=far), payment(1)])
+        paid = payment(13, index=8)
+        seven = await held(store, 7, Role.FOLLOWER)
+        await store.save_facts(seven, [replace(paid, at=replace(paid.at, chain=ChainId(7)))])
         await world.send(leases, 1, 13)
         assert len(sea.taken) == 1
         sea.mine(log_of(DELIVERED, 1), log_of(DELIVERED, 13))

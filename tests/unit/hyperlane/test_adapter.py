@@ -390,15 +390,19 @@ async def test_a_leaf_not_yet_in_the_tree(world: World) -> None:
     waiting(await world.step(record), Reason.AWAITING_LEAF)
 
 
-async def test_a_leaf_that_is_another_message(world: World) -> None:
-    """A wrong leaf index never becomes a call."""
-    for by_root in (True, False):
-        world.multisig(ISM, 2, by_root=by_root)
-        world.clock.pass_s(100)
-        world.dispatch(2)
-        world.all_sign(0, 1)
-        record = record_of(world.messages[0], 1)
-        waiting(await world.step(record), Reason.ROOT_MISMATCH)
+@pytest.mark.parametrize("by_root", [True, False])
+async def test_a_leaf_that_is_another_message(world: World, by_root: bool) -> None:
+    """A wrong leaf index never becomes a call; another reading of the message may be right."""
+    world.multisig(ISM, 2, by_root=by_root)
+    world.dispatch(2)
+    world.all_sign(0, 1)
+    wrong = record_of(world.messages[0], 1)
+    assert waiting(await world.step(wrong), Reason.ROOT_MISMATCH).disproved
+    right = record_of(world.messages[1], 1)
+    for order in ([wrong, right], [right, wrong]):  # it stands in nobody's way
+        steps = await world.adapter.next_steps(order)
+        waiting(steps[wrong.id], Reason.ROOT_MISMATCH)
+        called(steps[right.id])
 
 
 async def test_a_dispatch_without_the_tree_hook(world: World) -> None:
@@ -415,14 +419,17 @@ async def test_a_dispatch_without_the_tree_hook(world: World) -> None:
 
 
 async def test_weighted_multisig(world: World) -> None:
-    """Weights are added in the set's order until the threshold weight is reached."""
+    """Weights are added in the set's order until the threshold weight is reached; blanks for those
+    who did not sign let the contract look at all that are passed."""
     (record,) = world.dispatch()
     for by_root, kind in ((True, 1096), (False, 68)):
         world.weighted(ISM, [1, 7, 5], 10, by_root=by_root)
         world.clock.pass_s(100)
         world.all_sign(0, signers=world.signers[1:])
         metadata, _ = called(await world.step(record))
-        assert len(metadata) == kind + 2 * 65
+        assert len(metadata) == kind + 3 * 65
+        assert metadata[-65:] == bytes(65)
+        assert any(metadata[-66:-65])
     world.weighted(ISM, [3, 6, 3], 10)
     world.clock.pass_s(100)
     wait = waiting(await world.step(record), Reason.AWAITING_QUORUM)
@@ -433,6 +440,15 @@ async def test_weighted_multisig(world: World) -> None:
 async def test_impossible_thresholds(world: World, threshold: int) -> None:
     """A set that cannot reach its threshold (or has none) is held, not awaited."""
     world.multisig(ISM, threshold)
+    (record,) = world.dispatch()
+    step = await world.step(record)
+    assert isinstance(step, Refuse)
+    assert step.reason is Reason.UNSUPPORTED
+
+
+async def test_more_weight_than_a_contract_takes_is_held(world: World) -> None:
+    """Whatever the validators weigh, `verify` refuses such a threshold."""
+    world.weighted(ISM, [10**10] * 3, 10**10 + 1)
     (record,) = world.dispatch()
     step = await world.step(record)
     assert isinstance(step, Refuse)
