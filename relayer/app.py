@@ -357,7 +357,7 @@ async def backfill(
         if isinstance(blocks, str):
             block = await block_of(chain, blocks)
             blocks = block, block
-        asked = await ask_again(parts, chain_name, *blocks)
+        asked = await ask_again(parts, chain, *blocks)
         await see_through(parts, chain, asked, progress)
     return asked.first, asked.last
 

@@ -11,7 +11,7 @@ import structlog
 from pydantic import BaseModel
 
 from relayer import protocols
-from relayer.acts import Act, PauseKind, Target, target_of
+from relayer.acts import Act, Nameable
 from relayer.errors import ConfigInvalid, IllegalTransition, RelayerError
 from relayer.generations import Generations
 from relayer.message import BlockNumber, ChainId, Timestamp, TxHash
@@ -19,7 +19,7 @@ from relayer.ops.logs import Logging
 from relayer.ops.operator.tokens import Tokens
 from relayer.ops.views import printable
 from relayer.parts import Parts
-from relayer.rereading import ask_again, block_of, chain_named
+from relayer.rereading import ask_again, block_of, chain_named, open_ranges, take_back
 from relayer.settings import Settings, masked, parse_section, read_tokens, secrets_in
 
 FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
@@ -68,12 +68,22 @@ class Desk:
     def config(self) -> dict[str, Any]:
         return effective(self._parts.settings)
 
-    def target(self, kind: PauseKind, text: str) -> Target:
+    @property
+    def webhooks(self) -> Sequence[str]:
+        return [webhook.name for webhook in self._parts.settings.webhooks]
+
+    @property
+    def nameable(self) -> Nameable:
         parts = self._parts
-        signers = {one for chain in parts.chains for one in parts.signers_of(chain)}
-        return target_of(
-            kind, text, chains=parts.chain_ids, routes=parts.routes, signers=signers or None
-        )
+        stated = {
+            signer.address
+            for chain in parts.settings.chains.values()
+            for signer in chain.signers
+            if signer.address is not None
+        }
+        opened = {one for chain in parts.chains for one in parts.signers_of(chain)}
+        unread = [field for roster in parts.rosters.values() for field in roster.unread]
+        return Nameable(parts.chain_ids, parts.routes, opened | stated, unread)
 
     async def look_at_pauses(self) -> None:
         await self._parts.engine.pauses.refresh()
@@ -84,21 +94,23 @@ class Desk:
         self, chain: str, *, first: int | None, last: int | None, tx: str | None
     ) -> dict[str, Any]:
         parts = self._parts
+        client = chain_named(parts, chain)
         if tx is not None:
-            first = last = await block_of(chain_named(parts, chain), TxHash(tx.lower()))
+            first = last = await block_of(client, TxHash(tx.lower()))
         asked = await ask_again(
-            parts, chain, BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
+            parts, client, BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
         )
-        parts.bells[parts.chain_ids[chain]].follower.ring()
-        return {"chain": chain, "first": asked.first, "last": asked.last}
+        parts.bells[client.chain_id].follower.ring()
+        return {"chain": client.name, "first": asked.first, "last": asked.last}
 
     async def backfills(self) -> Sequence[dict[str, Any]]:
-        parts = self._parts
-        return [
-            {"chain": name, "first": one.first, "last": one.last, "next": one.at}
-            for name, chain in sorted(parts.chain_ids.items())
-            for one in await parts.store.rescans(chain)
-        ]
+        return await open_ranges(self._parts.store, self._parts.chain_ids)
+
+    async def cancel_backfill(self, chain: str, *, first: int, last: int) -> dict[str, Any]:
+        client = chain_named(self._parts, chain)
+        blocks = BlockNumber(first), BlockNumber(last)
+        await take_back(self._parts.store, client.chain_id, client.name, blocks)
+        return {"chain": client.name, "first": first, "last": last, "cancelled": True}
 
     # --- reloading ---------------------------------------------------------------------------
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import structlog
 
-from relayer.acts import Selection, Target, Verb
+from relayer.acts import Pause, PauseKind, Selection, Target, Verb
 from relayer.adapter import Refuse
 from relayer.errors import ConfigInvalid, IllegalTransition
 from relayer.message import Reason, Status
 from relayer.ops.operator.door import FAILURES_BURST, NOTES_BURST, REQUESTS_BURST
 from relayer.store import Store
 from tests.redis.conftest import Clock, Leases
-from tests.redis.operator_world import NEW_TOKEN, OLD_TOKEN, ROUTE, OperatorWorld
+from tests.redis.operator_world import NEW_TOKEN, OLD_TOKEN, ROUTE, SIGNER, OperatorWorld
 from tests.redis.sample_facts import TEN, id_of, message
 from tests.redis.servers import Server
 
@@ -246,6 +246,78 @@ async def test_reading_again_is_asked_of_the_process(world: OperatorWorld) -> No
     assert world.process.asked[1]["tx"] == id_of(7)
     assert len((await world.ask("GET", "backfills"))[1]["backfills"]) == 2
     assert (await world.ask("POST", "backfill", {"chain": "x", "tx": id_of(7)}))[0] == 404
+    by_id = {"chain": 10, "first": 6, "last": 7}
+    assert (await world.ask("POST", "backfill", by_id))[1] == {**by_id, "chain": "ten"}
+    code, told = await world.ask("POST", "backfill/cancel", {**by_id, "chain": "10"})
+    assert (code, told["chain"], told["cancelled"]) == (200, "ten", True)
+    code, told = await world.ask("POST", "backfill/cancel", by_id)
+    assert (code, "no open range" in told["error"]["text"]) == (404, True)
+
+
+async def test_webhooks_are_shown_and_told_again(world: OperatorWorld) -> None:
+    """What the command line can, the API can."""
+    _, told = await world.ask("GET", "webhooks")
+    assert told == {
+        "webhooks": [{"name": "shop", "pending": 0, "dead": 0, "lost": 0}],
+        "dead_letters": [],
+    }
+    assert (await world.ask("POST", "webhooks/shop/retry"))[1] == {
+        "webhook": "shop",
+        "told_again": 0,
+    }
+
+
+async def test_a_signer_is_taken_at_its_word_where_not_all_are_known(world: OperatorWorld) -> None:
+    """A typo is refused with what was meant; a key service that is away stops nobody."""
+    typo = SIGNER[:-1] + "c"
+    code, told = await world.ask("POST", "pause", {"signer": typo})
+    assert (code, f"did you mean {SIGNER}" in told["error"]["text"]) == (404, True)
+    world.process.unread = ("chains.ten.signers[1]",)
+    code, told = await world.ask("POST", "pause", {"signer": typo})
+    assert (code, "chains.ten.signers[1]" in told["warning"]) == (200, True)
+    assert "warning" not in (await world.ask("POST", "pause", {"signer": SIGNER}))[1]
+
+
+@pytest.mark.parametrize("kind", ["chain", "lane", "route", "signer"])
+async def test_what_is_configured_no_more_can_be_resumed(world: OperatorWorld, kind: str) -> None:
+    """And not be paused anew."""
+    name = {"route": "gone:1>99", "signer": "0x" + "ee" * 20}.get(kind, "99")
+    target = Target(PauseKind(kind), name)
+    await world.store.pause(Pause(target, "ops", "", world.store.now()))
+    assert (await world.ask("POST", "resume", {kind: name}))[1]["changed"] is True
+    code, told = await world.ask("POST", "resume", {kind: name})
+    assert (code, "paused: none" in told["error"]["text"]) == (404, True)
+    assert (await world.ask("POST", "pause", {kind: name}))[0] == 404
+
+
+WORDED = [
+    ("messages/drop", {}, None, "give at least one of status, reason, route"),
+    ("messages/drop", {"after": "1"}, None, "give at least one of status"),
+    ("messages/drop", {"status": "wating"}, "status", "must be 'seen'"),
+    ("messages/drop", {"staus": "waiting"}, "staus", "did you mean status?"),
+    ("messages/drop", {"status": "waiting", "sender": "0x1"}, "sender", "40 hex digits"),
+    ("messages/drop", {"status": "waiting", "origin": 1.5}, "origin", "a chain's name or id"),
+    ("pause", {"lane": True}, "lane", "a chain's name or id"),
+    ("pause", {"lane": []}, "lane", "a chain's name or id"),
+    ("pause", {"lane": "ten", "why": 5}, "why", "must be text"),
+    ("pause", {"lane": "ten", "why": "x" * 201}, "why", "at most 200 characters"),
+    ("backfill", {"chain": "ten", "first": -1, "last": 5}, "first", "must be 0 or more"),
+    ("backfill", {"chain": "ten", "first": "1", "last": 5}, "first", "must be a whole number"),
+    ("backfill", {"first": 1, "last": 5}, "chain", "is required"),
+    ("backfill", {"chain": "ten", "tx": "0x1"}, "tx", "64 hex digits"),
+    ("pause", [], None, "must be a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "field", "text"), WORDED)
+async def test_a_mistake_is_told_with_field_and_way_out_in_our_words(
+    world: OperatorWorld, path: str, body: Any, field: str | None, text: str
+) -> None:
+    """Nothing of the library that found it shows."""
+    code, answer = await world.ask("POST", path, body)
+    error = answer["error"]
+    assert (code, error.get("field"), text in error["text"]) == (400, field, True), error
+    assert not {"str", "int", "Input", "String", "valid", "pattern"} & set(error["text"].split())
 
 
 async def test_the_log_level_is_read_and_set(world: OperatorWorld) -> None:
@@ -332,6 +404,11 @@ HOSTILE: list[tuple[str, bytes]] = [
     ("backfill", b'{"chain": "ten", "first": "1", "last": "2"}'),
     ("backfill", b'{"chain": "ten", "first": 1, "last": 2, "tx": "0x12"}'),
     ("backfill", b'{"chain": "ten", "tx": "0x12"}'),
+    ("backfill", b'{"chain": 11, "first": 1, "last": 2}'),
+    ("backfill", b'{"chain": true, "first": 1, "last": 2}'),
+    ("backfill/cancel", b'{"chain": "ten", "first": 1}'),
+    ("backfill/cancel", b'{"chain": "ten", "first": 1, "last": 2}'),
+    ("webhooks/nobody/retry", b"{}"),
     ("reload", b'{"path": "/etc/passwd"}'),
 ]
 
