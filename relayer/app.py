@@ -291,7 +291,7 @@ async def _serve_operators(
     at = parts.settings.operator
     if at is None:
         return
-    door = Door(desk.tokens, parts.store, parts.metrics, now=now)
+    door = Door(desk.tokens, parts.store, parts.metrics, now=now, hide=desk.hide)
     app = build_app(store=parts.store, running=desk, door=door, now=now, beside=beside)
     server = WebServer(app, section="operator", host=at.host, port=at.port)
     port = await server.start()

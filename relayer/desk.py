@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from pydantic import BaseModel
 
-from relayer import protocols
 from relayer.acts import Act, Nameable
-from relayer.errors import ConfigInvalid, IllegalTransition, RelayerError
+from relayer.errors import IllegalTransition, RelayerError
 from relayer.generations import Generations
 from relayer.message import BlockNumber, ChainId, Timestamp, TxHash
 from relayer.ops.logs import Logging
 from relayer.ops.operator.tokens import Tokens
 from relayer.ops.views import printable
 from relayer.parts import Parts
+from relayer.reloading import differences, refuse_fixed
 from relayer.rereading import ask_again, block_of, chain_named, open_ranges, take_back
-from relayer.settings import Settings, masked, parse_section, read_tokens, secrets_in
-
-FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
-"""Sections that the parts of the process outside of any generation were made from."""
-BY_NAME = ("chains", "bridges")
+from relayer.sections import effective, secrets_of
+from relayer.settings import Settings, read_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +60,10 @@ class Desk:
     def set_level(self, level: str) -> None:
         self._sources.logging.set_level(level)
         self._log.warning("log_level_set", level=level)
+
+    def hide(self, text: str) -> str:
+        """What a person wrote, without the secrets and tokens of this process."""
+        return self._sources.logging.redactor.without_known(text)
 
     def config(self) -> dict[str, Any]:
         return effective(self._parts.settings)
@@ -189,7 +189,7 @@ class Desk:
     def _secrets(self, settings: Settings) -> dict[str, str]:
         """The tokens of these settings; no secret of theirs is logged from here on."""
         tokens = {} if settings.operator is None else read_tokens(settings.operator)
-        self._sources.logging.learn([*_secrets_of(settings), *tokens.values()])
+        self._sources.logging.learn([*secrets_of(settings), *tokens.values()])
         return tokens
 
     async def _note(self, outcome: str, detail: str) -> None:
@@ -207,66 +207,6 @@ class _Ask:
 
     answer: asyncio.Future[dict[str, Any]]
     by_signal: bool
-
-
-def effective(settings: Settings) -> dict[str, Any]:
-    """All that is in force, defaults too, with every secret hidden."""
-    shown: dict[str, Any] = masked(settings)
-    for name, raw in settings.bridges.items():
-        shown["bridges"][name] = {"protocol": raw["protocol"], **masked(_section(name, raw))}
-    return shown
-
-
-def refuse_fixed(former: Settings, settings: Settings) -> None:
-    """ConfigInvalid with a line for each section that only a restart can change."""
-    names = [name for name in FIXED if getattr(former, name) != getattr(settings, name)]
-    if _address(former) != _address(settings):
-        names.append("operator")
-    if former.log.format != settings.log.format:
-        names.append("log.format")
-    if names:
-        raise ConfigInvalid(
-            "\n".join(
-                f"{name}: cannot be changed while the relayer runs; put it back, or restart"
-                for name in names
-            )
-        )
-
-
-def differences(former: Settings, settings: Settings) -> Iterator[str]:
-    """Paths of what differs, for example `chains.gamma added`."""
-    for name in type(settings).model_fields:
-        before, after = getattr(former, name), getattr(settings, name)
-        if before == after:
-            continue
-        if name not in BY_NAME:
-            yield name
-            continue
-        yield from (f"{name}.{key} added" for key in after if key not in before)
-        yield from (f"{name}.{key} removed" for key in before if key not in after)
-        yield from (
-            f"{name}.{key} changed" for key in after if key in before and before[key] != after[key]
-        )
-
-
-def _address(settings: Settings) -> tuple[str, int] | None:
-    at = settings.operator
-    return None if at is None else (at.host, at.port)
-
-
-def _secrets_of(settings: Settings) -> list[str]:
-    """The secrets of all sections, those that only a protocol knows as such included."""
-    found = secrets_in(settings)
-    for name, raw in settings.bridges.items():
-        found += secrets_in(_section(name, raw))
-    return found
-
-
-def _section(name: str, raw: Mapping[str, Any]) -> BaseModel:
-    """A bridge's section as its protocol reads it."""
-    plugin = protocols.load(str(raw["protocol"]))
-    fields = {key: value for key, value in raw.items() if key != "protocol"}
-    return parse_section(plugin.settings, fields, f"bridges.{name}")
 
 
 def _forget_gone(former: Parts, parts: Parts) -> None:

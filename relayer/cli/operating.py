@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from relayer.acts import LONGEST_WHY, Pause, PauseKind, Target, target_of, target_to_resume
-from relayer.cli.acting import ask_running, whoami, written_down
+from relayer.cli.acting import ask_running, hider, whoami, written_down
 from relayer.cli.invocation import Invocation, common, with_invocation
 from relayer.cli.invocation import table as table_of
 from relayer.cli.messages import opened_store
@@ -57,8 +57,10 @@ def pause(asked: Invocation, why: str, **named: str | None) -> None:
 
     async def act() -> Pause:
         async with opened_store(settings) as store:
-            wanted = Pause(target, whoami(), printable(why, LONGEST_WHY), store.now())
+            told = printable(hider(settings)(why), LONGEST_WHY)
+            wanted = Pause(target, whoami(), told, store.now())
             return await written_down(
+                settings,
                 store,
                 "pause",
                 {"what": str(target), "why": why},
@@ -88,6 +90,7 @@ def resume(asked: Invocation, **named: str | None) -> None:
             paused = {pause.target for pause in await store.pauses()}
             target = target_to_resume(kind, text, known, paused)
             changed = await written_down(
+                settings,
                 store,
                 "resume",
                 {"what": str(target)},
@@ -175,7 +178,7 @@ def config_show(asked: Invocation, running: bool) -> None:
     if running:
         view = ask_running(settings, "GET", "config")
     else:
-        from relayer.desk import effective
+        from relayer.sections import effective
 
         view = effective(settings)
     asked.show(view, Text(_yaml(view)))

@@ -118,6 +118,7 @@ def backfill(
         async def work() -> tuple[BlockNumber, BlockNumber]:
             async with opened_store(settings) as store:
                 return await written_down(
+                    settings,
                     store,
                     "backfill",
                     {"chain": chain, "blocks": blocks},
@@ -141,6 +142,7 @@ def _cancel(
     async def act() -> None:
         async with opened_store(settings) as store:
             await written_down(
+                settings,
                 store,
                 "backfill --cancel",
                 {"chain": chain, "first": first, "last": last},

@@ -85,6 +85,7 @@ async def _named(
     """Apply `verb` to each id; the answer is the exit code of the first one that failed."""
     async with opened_store(settings) as store:
         code, rows = await written_down(
+            settings,
             store,
             verb.value,
             {"ids": ids},
@@ -125,6 +126,7 @@ async def _selected(
             done = await work
         else:
             done = await written_down(
+                settings,
                 store,
                 verb.value,
                 arguments,

@@ -45,6 +45,7 @@ async def _read(settings: Settings, names: list[str], revived: str | None) -> di
         count = 0
         if revived is not None:
             count = await written_down(
+                settings,
                 store,
                 "webhooks --retry",
                 {"webhook": revived},

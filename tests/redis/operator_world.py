@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from relayer.acts import Nameable, chain_name_of
 from relayer.errors import RelayerError, UnknownRecord
 from relayer.message import Address, ChainId, Route
+from relayer.ops.logs import Redactor
 from relayer.ops.metrics import Metrics
 from relayer.ops.operator.door import Door
 from relayer.ops.operator.pages import build_app
@@ -96,6 +97,7 @@ class OperatorWorld:
             self.metrics,
             now=store.now,
             clock=lambda: self.seconds,
+            hide=Redactor((OLD_TOKEN, NEW_TOKEN)).without_known,
         )
         self.app = build_app(store=store, running=self.process, door=door, now=store.now)
         self.session: aiohttp.ClientSession

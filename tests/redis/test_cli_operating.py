@@ -16,7 +16,7 @@ from relayer.cli.acting import whoami
 from relayer.message import BlockNumber, ChainId, Timestamp
 from relayer.settings import RedisSettings
 from relayer.store import Store
-from tests.redis.test_cli_store import MESSAGES, answer, call, config
+from tests.redis.test_cli_store import MESSAGES, SECRET, answer, call, config
 from tests.unit.sample_records import ROUTE, id_of
 
 pytestmark = pytest.mark.redis
@@ -176,6 +176,22 @@ def test_telling_a_webhook_again_is_written_down(config: str) -> None:
     assert answer(config, "webhooks", "--retry", "shop")["told_again"] == 1
     (act,) = acts(config)
     assert (act["what"], act["detail"]) == ("webhooks --retry", "1 are told again")
+
+
+def test_a_secret_that_is_pasted_as_a_reason_is_not_kept(config: str, tmp_path: Path) -> None:
+    """A token, a webhook's secret: hidden where it is shown, and in the audit log."""
+    token = "planted-token-" + "a1" * 16
+    (tmp_path / "token").write_text(token, encoding="ascii")
+    whole = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    whole["operator"] = {"token_files": [str(tmp_path / "token")]}
+    Path(config).write_text(yaml.safe_dump(whole), encoding="utf-8")
+    why = f"with {token} and {SECRET}, see https://status.example/incident/7"
+    shown = answer(config, "pause", "--lane", "ten", "--why", why)
+    assert shown["why"] == "with [hidden] and [hidden], see https://status.example/incident/7"
+    kept = str(answer(config, "paused")) + str(acts(config))
+    assert kept.count("[hidden] and [hidden]") == 2
+    assert token not in kept
+    assert SECRET not in kept
 
 
 def test_named_verbs_and_refusals_are_written_down(config: str) -> None:

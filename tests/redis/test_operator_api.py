@@ -15,7 +15,7 @@ from relayer.acts import Pause, PauseKind, Selection, Target, Verb
 from relayer.adapter import Refuse
 from relayer.errors import ConfigInvalid, IllegalTransition
 from relayer.message import Reason, Status
-from relayer.ops.operator.door import FAILURES_BURST, NOTES_BURST, REQUESTS_BURST
+from relayer.ops.operator.door import FAILURES_BURST, NOTES_BURST, REQUESTS_BURST, SLOWED_BURST
 from relayer.store import Store
 from tests.redis.conftest import Clock, Leases
 from tests.redis.operator_world import NEW_TOKEN, OLD_TOKEN, ROUTE, SIGNER, OperatorWorld
@@ -136,9 +136,73 @@ async def test_over_the_limit_an_operator_is_refused_and_nothing_changes(
             assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
     assert await statuses(world.store) == before
     assert world.counted("relayer_operator_refusals_total", why="too_many_requests") == 1
-    assert [line["why"] for line in logs] == ["too_many_requests"]
+    assert [line["detail"] for line in logs] == ["too_many_requests"]
+    (act,) = (await world.store.acts()).acts
+    assert (act.who, act.outcome, act.detail) == ("new", "refused", "too_many_requests")
     world.seconds += 1
     assert (await world.ask("GET", "log-level"))[0] == 200
+
+
+async def test_a_script_that_runs_away_fills_no_log_and_keeps_no_other_token_out(
+    world: OperatorWorld,
+) -> None:
+    """A colleague gets in meanwhile, and the audit log has room for what people do."""
+    headers = {"Authorization": f"Bearer {NEW_TOKEN}"}
+    for _ in range(REQUESTS_BURST + 50):
+        async with world.session.post(f"/v1/operator/{HOLD}x", headers=headers) as answer:
+            last = answer.status
+    assert last == 429
+    assert world.counted("relayer_operator_refusals_total", why="too_many_requests") == 50
+    slowed = [one for one in (await world.store.acts(limit=500)).acts if "too_many" in one.detail]
+    assert len(slowed) == SLOWED_BURST
+    old = {"Authorization": f"Bearer {OLD_TOKEN}"}
+    async with world.session.get("/v1/operator/pauses", headers=old) as answer:
+        assert answer.status == 200
+
+
+async def test_strangers_starve_no_operator_and_hide_none(world: OperatorWorld) -> None:
+    """However many are refused: who has a token is let in, and is written down when slowed."""
+    for _ in range(REQUESTS_BURST * 3):
+        await world.session.get("/v1/operator/config", headers={"Authorization": "Bearer no"})
+    headers = {"Authorization": f"Bearer {NEW_TOKEN}"}
+    codes = [
+        (await world.session.get("/v1/operator/pauses", headers=headers)).status
+        for _ in range(REQUESTS_BURST + 1)
+    ]
+    assert codes == [200] * REQUESTS_BURST + [429]
+    assert [act.who for act in (await world.store.acts()).acts] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("pause", {"lane": "ten", "why": f"see {OLD_TOKEN} and https://status.example/incident/7"}),
+        ("pause", {"lane": f"ten{OLD_TOKEN}"}),
+        ("pause", {"lane": "ten", OLD_TOKEN: 1}),
+        ("resume", {"signer": OLD_TOKEN}),
+        (f"messages/{OLD_TOKEN}/hold", {}),
+        ("messages/hold", {"route": OLD_TOKEN}),
+        (f"webhooks/{OLD_TOKEN}/retry", {}),
+        (OLD_TOKEN, {}),
+    ],
+)
+async def test_a_secret_in_the_wrong_place_is_neither_kept_logged_nor_answered(
+    world: OperatorWorld, path: str, body: Any
+) -> None:
+    """Pasted where it does not belong, in plain or escaped; what else was said stays."""
+    for escape in (False, True):
+        text = json.dumps(body)
+        text = text.replace("old-", "\u006fld-") if escape else text
+        headers = [
+            ("Authorization", f"Bearer {NEW_TOKEN}"),
+            ("Content-Type", "application/json"),
+        ]
+        with structlog.testing.capture_logs() as logs:
+            _, answer = await world.ask("POST", path, headers=headers, data=text)
+        kept = str(await world.store.pauses()) + str(await world.store.acts()) + str(logs)
+        assert "0123456789abcdef" not in kept + str(answer)
+        if "why" in body:
+            assert "see [hidden] and https://status.example/incident/7" in kept
 
 
 async def test_two_tokens_are_valid_until_one_is_taken_away(world: OperatorWorld) -> None:

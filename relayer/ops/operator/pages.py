@@ -7,7 +7,15 @@ from typing import Any
 
 from aiohttp import web
 
-from relayer.acts import Pause, Selection, Verb, chain_id_of, target_of, target_to_resume
+from relayer.acts import (
+    LONGEST_WHY,
+    Pause,
+    Selection,
+    Verb,
+    chain_id_of,
+    target_of,
+    target_to_resume,
+)
 from relayer.message import ChainId, MessageId, Reason, Route, Status, Timestamp
 from relayer.ops.operator.beside import Beside
 from relayer.ops.operator.bodies import (
@@ -43,7 +51,7 @@ def build_app(
     beside: Beside | None = None,
 ) -> web.Application:
     """The application of the operator API, with what is served `beside` it."""
-    pages = _Pages(store, running, now)
+    pages = _Pages(store, running, now, door.hide)
     guards = [*door.middlewares, bounded(MAX_AT_ONCE, within_s=ANSWER_WITHIN_S)]
     if beside is not None:
         guards = beside.around(guards)
@@ -75,11 +83,16 @@ class _Pages:
     """The handlers; each checks all that it is told before it does anything."""
 
     def __init__(
-        self, store: OperatorStore, running: Running, now: Callable[[], Timestamp]
+        self,
+        store: OperatorStore,
+        running: Running,
+        now: Callable[[], Timestamp],
+        hide: Callable[[str], str],
     ) -> None:
         self._store = store
         self._running = running
         self._now = now
+        self._hide = hide
 
     # --- messages ----------------------------------------------------------------------------
 
@@ -156,7 +169,7 @@ class _Pages:
         """Pause one thing; pausing what is paused changes nothing."""
         only(request, ())
         asked = await body_of(request, PauseBody)
-        why = printable(asked.why, 200)
+        why = printable(self._hide(asked.why), LONGEST_WHY)
         known = self._running.nameable
         target = target_of(*asked.named(), known)
         pause = Pause(target, request[WHO], why, self._now())
