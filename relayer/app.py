@@ -191,7 +191,7 @@ async def run(
         loop.add_signal_handler(number, stop.set)
     owner = settings.instance or f"{socket.gethostname()}:{os.getpid()}"
     log = structlog.get_logger("relayer").bind(instance=owner)
-    sources = Sources(reread or (lambda: settings), logging or Logging(settings.log.level))
+    sources = Sources(reread or (lambda: settings), logging or Logging(settings.log.level), owner)
     metrics = Metrics(version=__version__)
     api_metrics = ApiMetrics(metrics.registry)
     async with _opened_store(settings) as store:

@@ -17,10 +17,13 @@ from relayer.ops.logs import Logging
 from relayer.ops.operator.tokens import Tokens
 from relayer.ops.views import printable
 from relayer.parts import Parts
-from relayer.reloading import differences, refuse_fixed
+from relayer.reloading import differences, refuse_fixed, replaced_files, unreached
 from relayer.rereading import ask_again, block_of, chain_named, open_ranges, take_back
 from relayer.sections import effective, secrets_of
-from relayer.settings import Settings, read_tokens
+from relayer.settings import Settings, exposed_files, fingerprints, read_tokens
+
+TOKENS = "operator.token_files"
+"""Fields of files that no agent works with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Sources:
 
     reread: Callable[[], Settings]
     logging: Logging
+    replica: str
+    """What this process calls itself."""
 
 
 class Desk:
@@ -41,6 +46,8 @@ class Desk:
         self._sources = sources
         self._now = now
         self._asked: _Ask | None = None
+        self._signalled = False
+        self._files: Mapping[str, str] = {}
         self._bell = asyncio.Event()
         self._log = structlog.get_logger("relayer")
         self.tokens = Tokens({})
@@ -56,6 +63,10 @@ class Desk:
     @property
     def level(self) -> str:
         return self._sources.logging.level
+
+    @property
+    def replica(self) -> str:
+        return self._sources.replica
 
     def set_level(self, level: str) -> None:
         self._sources.logging.set_level(level)
@@ -116,6 +127,7 @@ class Desk:
 
     def take_up(self, settings: Settings) -> None:
         """Know the tokens and secrets of these settings; ConfigInvalid when a file is wrong."""
+        self._files = fingerprints(settings)
         self.tokens.replace(self._secrets(settings))
 
     async def reload(self) -> dict[str, Any]:
@@ -124,15 +136,22 @@ class Desk:
         ConfigInvalid (or what a chain has to say against it) when it is refused: then nothing
         has changed.
         """
+        if self._asked is not None:
+            busy = IllegalTransition("a reload is under way; ask again when it is done")
+            self._refused(busy)
+            raise busy
         # Shielded: whoever asked may go away, the reload is done or refused all the same.
         return await asyncio.shield(self._ask(by_signal=False))
 
     def reload_soon(self) -> None:
-        """What SIGHUP does: reload, and tell the log and the audit log how it went."""
-        try:
+        """What SIGHUP does: reload, and tell the log and the audit log how it went.
+
+        During another reload it is remembered: the file may have changed since that one read it.
+        """
+        if self._asked is None:
             self._ask(by_signal=True)
-        except IllegalTransition as busy:
-            self._log.warning("reload_refused", error=str(busy))
+        else:
+            self._signalled = True
 
     async def run(self) -> None:
         """Do what `reload` asks for, one after another, until cancelled."""
@@ -144,10 +163,11 @@ class Desk:
                 await self._answer(self._asked)
             finally:
                 self._asked = None
+            if self._signalled:
+                self._signalled = False
+                self._ask(by_signal=True)
 
     def _ask(self, *, by_signal: bool) -> asyncio.Future[dict[str, Any]]:
-        if self._asked is not None:
-            raise IllegalTransition("a reload is under way; ask again when it is done")
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(_retrieved)
         self._asked = _Ask(answer, by_signal)
@@ -156,45 +176,64 @@ class Desk:
 
     async def _answer(self, asked: _Ask) -> None:
         try:
-            changes = await self._reload()
+            changes, warnings = await self._reload()
         except RelayerError as error:
-            self._log.error("reload_refused", error=str(error)[:1000])
             refusal = error
         except Exception:  # noqa: BLE001 - a bug in what is new must not end what works
             self._log.exception("reload_crashed")
             refusal = RelayerError("internal error; see the log: nothing has changed")
         else:
-            self._log.warning("reloaded", changes=changes)
+            outcome = "taken_up" if changes else "unchanged"
+            self._parts.metrics.reloaded(outcome)
+            self._log.warning("reloaded", outcome=outcome, changes=changes, warnings=warnings)
             if asked.by_signal:
                 await self._note("ok", ", ".join(changes) or "nothing changed")
-            asked.answer.set_result({"reloaded": True, "changes": changes})
+            told = {"reloaded": bool(changes), "changes": changes, "warnings": warnings}
+            asked.answer.set_result({**told, "replica": self.replica})
             return
+        self._refused(refusal)
         if asked.by_signal:
             await self._note("refused", str(refusal))
         asked.answer.set_exception(refusal)
 
-    async def _reload(self) -> list[str]:
-        """The paths that changed."""
+    def _refused(self, why: RelayerError) -> None:
+        self._parts.metrics.reloaded("refused")
+        self._log.error("reload_refused", error=str(why)[:1000])
+
+    async def _reload(self) -> tuple[list[str], list[str]]:
+        """What changed, and what of it does not answer."""
         former = self._parts
         settings = self._sources.reread()
         refuse_fixed(former.settings, settings)
+        files = fingerprints(settings)  # before they are read: a later change is found next time
         tokens = self._secrets(settings)
-        parts = await self._generations.replace(settings)
+        changes = list(differences(former.settings, settings))
+        replaced = replaced_files(self._files, files)
+        warnings: list[str] = []
+        if changes or any(not field.startswith(TOKENS) for field in replaced):
+            warnings = await unreached(former.settings, settings)
+            parts = await self._generations.replace(settings)
+            _forget_gone(former, parts)
         self.tokens.replace(tokens)
+        self._files = files
         if settings.log.level != former.settings.log.level:
             self._sources.logging.set_level(settings.log.level)
-        _forget_gone(former, parts)
-        return list(differences(former.settings, settings))
+        return [*changes, *(f"{field} holds something else" for field in replaced)], warnings
 
     def _secrets(self, settings: Settings) -> dict[str, str]:
         """The tokens of these settings; no secret of theirs is logged from here on."""
         tokens = {} if settings.operator is None else read_tokens(settings.operator)
         self._sources.logging.learn([*secrets_of(settings), *tokens.values()])
+        for one in exposed_files(settings):
+            self._log.warning("secret_file_exposed", field=one.field, text=one.text)
         return tokens
 
     async def _note(self, outcome: str, detail: str) -> None:
         """The line of a signal; a request's own is written where it came in."""
-        act = Act(self._now(), "signal", "local", "SIGHUP", "", outcome, printable(detail))
+        act = Act(
+            self._now(), "signal", "local", "SIGHUP", "", outcome, printable(self.hide(detail))
+        )
+        self._parts.metrics.operator_act(outcome)
         try:
             await self._parts.store.note_act(act)
         except RelayerError as away:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
 
+from relayer.chains.roll_call import roll_call
 from relayer.errors import ConfigInvalid
-from relayer.settings import Settings
+from relayer.settings import ChainSettings, Settings
 
 FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
 """Sections that the parts of the process outside of any generation were made from."""
@@ -26,6 +28,45 @@ def refuse_fixed(former: Settings, settings: Settings) -> None:
                 for name in names
             )
         )
+
+
+async def unreached(former: Settings, settings: Settings) -> list[str]:
+    """What does not answer of the chains that are new, or reached in another way than before.
+
+    ConfigInvalid when too little answers to know that it is the right chain: a mistyped URL must
+    not be taken up in silence. Chains that are reached as before are not asked: that one of them is
+    down must not stand in the way of anything else.
+    """
+    asked = {
+        name: chain
+        for name, chain in settings.chains.items()
+        if name not in former.chains or _way_to(former.chains[name]) != _way_to(chain)
+    }
+    calls = await asyncio.gather(*(roll_call(name, chain) for name, chain in asked.items()))
+    silent: list[str] = []
+    refused: list[str] = []
+    for (name, chain), present in zip(asked.items(), calls, strict=True):
+        missing = [one for one in present if one.problem]
+        silent += [f"{one.field}: {one.name}: {one.problem}" for one in missing]
+        answering = len(chain.endpoints) - sum(one.field.endswith(".url") for one in missing)
+        if answering < chain.quorum:
+            refused.append(
+                f"chains.{name}: {answering} of {len(chain.endpoints)} endpoints answer,"
+                f" {chain.quorum} must before the chain is taken up: correct the URL,"
+                " or reload when it answers"
+            )
+    if refused:
+        raise ConfigInvalid("\n".join([*refused, *silent]))
+    return silent
+
+
+def _way_to(chain: ChainSettings) -> tuple[object, ...]:
+    return chain.id, chain.endpoints, chain.quorum
+
+
+def replaced_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Fields that name the same file, or its successor, with something else in it."""
+    return [field for field, digest in after.items() if before.get(field, digest) != digest]
 
 
 def differences(former: Settings, settings: Settings) -> Iterator[str]:

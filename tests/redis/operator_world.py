@@ -34,6 +34,7 @@ class Process:
     """A running process that does what a test wants."""
 
     level: str = "info"
+    replica: str = "host:1"
     refusal: RelayerError | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     looks: int = 0

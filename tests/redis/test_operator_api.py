@@ -386,10 +386,13 @@ async def test_a_mistake_is_told_with_field_and_way_out_in_our_words(
 
 async def test_the_log_level_is_read_and_set(world: OperatorWorld) -> None:
     """The former level is told, to be put back."""
-    assert await world.ask("GET", "log-level") == (200, {"level": "info"})
+    assert await world.ask("GET", "log-level") == (
+        200,
+        {"level": "info", "replica": "host:1"},
+    )
     assert await world.ask("PUT", "log-level", {"level": "debug"}) == (
         200,
-        {"level": "debug", "before": "info"},
+        {"level": "debug", "before": "info", "replica": "host:1"},
     )
     assert (await world.ask("PUT", "log-level", {"level": "loud"}))[0] == 400
     assert world.process.level == "debug"

@@ -40,6 +40,8 @@ MAX_AT_ONCE = 16
 ANSWER_WITHIN_S = 45.0
 """A reload asks every chain how it is, and each has its time-out."""
 MAX_LISTED = 200
+REPLICA = "Relayer-Replica"
+"""The header of an answer that is the configuration itself, and has no room for a name."""
 
 
 def build_app(
@@ -248,12 +250,13 @@ class _Pages:
     async def config(self, request: web.Request) -> web.Response:
         """The configuration in force, with every default, without secrets."""
         only(request, ())
-        return web.json_response(self._running.config())
+        headers = {REPLICA: printable(self._running.replica, 100)}
+        return web.json_response(self._running.config(), headers=headers)
 
     async def level(self, request: web.Request) -> web.Response:
         """The lowest level that this process logs."""
         only(request, ())
-        return web.json_response({"level": self._running.level})
+        return web.json_response({"level": self._running.level, "replica": self._running.replica})
 
     async def set_level(self, request: web.Request) -> web.Response:
         """Log more or less, in this process and until it ends or reloads another level."""
@@ -262,7 +265,9 @@ class _Pages:
         before = self._running.level
         self._running.set_level(asked.level)
         request[OUTCOME] = f"{before} -> {asked.level}"
-        return web.json_response({"level": asked.level, "before": before})
+        return web.json_response(
+            {"level": asked.level, "before": before, "replica": self._running.replica}
+        )
 
     async def reload(self, request: web.Request) -> web.Response:
         """Take up the configuration file in this process; refused whole when it is wrong."""

@@ -86,6 +86,11 @@ class Running(Protocol):
         ...
 
     @property
+    def replica(self) -> str:
+        """What the process calls itself, as its leases do."""
+        ...
+
+    @property
     def level(self) -> str:
         """The lowest level that this process logs."""
         ...
