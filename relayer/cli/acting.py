@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -20,8 +21,9 @@ from relayer.errors import (
     RelayerError,
     UnknownRecord,
 )
+from relayer.ops.logs import Redactor
 from relayer.ops.views import printable
-from relayer.settings import Settings, read_tokens
+from relayer.settings import Settings, read_tokens, secrets_in
 
 if TYPE_CHECKING:
     from relayer.store import Store
@@ -34,6 +36,7 @@ T = TypeVar("T")
 
 
 async def written_down(
+    settings: Settings,
     store: Store,
     what: str,
     arguments: Mapping[str, Any],
@@ -42,6 +45,7 @@ async def written_down(
     told: Callable[[T], str],
 ) -> T:
     """Do the work and leave one line of it in the audit log, also when it is refused."""
+    hide = hider(settings)
     outcome, detail = "failed", "cut off"
     try:
         done = await work
@@ -52,9 +56,21 @@ async def written_down(
         raise
     finally:
         given = {key: value for key, value in arguments.items() if value not in (None, False, ())}
-        await store.note_act(
-            Act(store.now(), whoami(), "local", what, json.dumps(given), outcome, detail)
-        )
+        text = hide(json.dumps(given, ensure_ascii=False))
+        await store.note_act(Act(store.now(), whoami(), "local", what, text, outcome, hide(detail)))
+
+
+def hider(settings: Settings) -> Callable[[str], str]:
+    """Takes the secrets and tokens of this configuration out of what a person wrote."""
+    from relayer.sections import secrets_of
+
+    secrets = secrets_in(settings)
+    with contextlib.suppress(ConfigInvalid):  # a wrong section must not keep anybody from acting
+        secrets += secrets_of(settings)
+    if settings.operator is not None:
+        with contextlib.suppress(ConfigInvalid):  # not everybody here may read the tokens
+            secrets += read_tokens(settings.operator).values()
+    return Redactor(secrets).without_known
 
 
 def whoami() -> str:

@@ -9,16 +9,16 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from relayer.acts import LONGEST_WHY, Pause, PauseKind, Target, target_of
-from relayer.cli.acting import ask_running, whoami, written_down
-from relayer.cli.checks import offline_adapter
+from relayer.acts import LONGEST_WHY, Pause, PauseKind, Target, target_of, target_to_resume
+from relayer.cli.acting import ask_running, hider, whoami, written_down
 from relayer.cli.invocation import Invocation, common, with_invocation
 from relayer.cli.invocation import table as table_of
 from relayer.cli.messages import opened_store
+from relayer.cli.naming import chains_of, nameable, one_named
 from relayer.cli.types import WholeNumber
 from relayer.message import ChainId
 from relayer.ops.logs import LEVELS
-from relayer.ops.operator.views import act_view, pause_view
+from relayer.ops.operator.views import act_view, pause_view, unsure
 from relayer.ops.views import printable
 from relayer.settings import Settings
 
@@ -49,14 +49,18 @@ def _targets(command: click.Command) -> click.Command:
 def pause(asked: Invocation, why: str, **named: str | None) -> None:
     """Pause a chain, lane, route or signer on every replica; what is in flight is looked after."""
     settings = asked.settings()
-    target = _target(settings, named)
     if len(why) > LONGEST_WHY:
-        raise click.UsageError(f"--why: at most {LONGEST_WHY} characters")
+        raise click.UsageError(f"--why: at most {LONGEST_WHY} characters, these are {len(why)}")
+    kind, text = one_named(named)
+    known = nameable(asked, settings, kind)
+    target = target_of(kind, text, known)
 
     async def act() -> Pause:
         async with opened_store(settings) as store:
-            wanted = Pause(target, whoami(), printable(why, LONGEST_WHY), store.now())
+            told = printable(hider(settings)(why), LONGEST_WHY)
+            wanted = Pause(target, whoami(), told, store.now())
             return await written_down(
+                settings,
                 store,
                 "pause",
                 {"what": str(target), "why": why},
@@ -66,6 +70,9 @@ def pause(asked: Invocation, why: str, **named: str | None) -> None:
 
     holds = asked.run(act())
     view = pause_view(holds, _names(settings))
+    if known.is_unsure_of(target):
+        view["warning"] = unsure(known)
+        click.echo(f"warning: {view['warning']}", err=True)
     asked.show(view, Text(f"{target} is paused by {view['who']} since {view['since']}"))
 
 
@@ -73,21 +80,26 @@ def pause(asked: Invocation, why: str, **named: str | None) -> None:
 @common
 @with_invocation
 def resume(asked: Invocation, **named: str | None) -> None:
-    """Let what was paused go on."""
+    """Let what was paused go on; also what is configured no more."""
     settings = asked.settings()
-    target = _target(settings, named)
+    kind, text = one_named(named)
+    known = nameable(asked, settings, kind)
 
-    async def act() -> bool:
+    async def act() -> tuple[Target, bool]:
         async with opened_store(settings) as store:
-            return await written_down(
+            paused = {pause.target for pause in await store.pauses()}
+            target = target_to_resume(kind, text, known, paused)
+            changed = await written_down(
+                settings,
                 store,
                 "resume",
                 {"what": str(target)},
                 store.resume(target),
                 told=lambda changed: "resumed" if changed else "was not paused",
             )
+            return target, changed
 
-    changed = asked.run(act())
+    target, changed = asked.run(act())
     view = {"kind": target.kind.value, "name": target.name, "changed": changed}
     asked.show(view, f"{target} {'goes on' if changed else 'was not paused'}")
 
@@ -107,6 +119,24 @@ def paused(asked: Invocation) -> None:
     columns = ("kind", "name", "chain", "since", "who", "why")
     rows = [tuple(str(view[key] or "-") for key in columns) for view in views]
     asked.show({"pauses": views}, table_of(columns, rows))
+
+
+@click.command()
+@common
+@with_invocation
+def backfills(asked: Invocation) -> None:
+    """List the ranges of blocks that are still to be read again, and how far each is."""
+    settings = asked.settings()
+    from relayer.rereading import open_ranges
+
+    async def read() -> list[dict[str, Any]]:
+        async with opened_store(settings) as store:
+            return await open_ranges(store, chains_of(settings))
+
+    views = asked.run(read())
+    columns = ("chain", "first", "last", "next", "failure")
+    rows = [tuple(str(view[key]) for key in columns) for view in views]
+    asked.show({"backfills": views}, table_of(columns, rows))
 
 
 @click.command()
@@ -148,7 +178,7 @@ def config_show(asked: Invocation, running: bool) -> None:
     if running:
         view = ask_running(settings, "GET", "config")
     else:
-        from relayer.desk import effective
+        from relayer.sections import effective
 
         view = effective(settings)
     asked.show(view, Text(_yaml(view)))
@@ -183,25 +213,11 @@ def reload(asked: Invocation) -> None:
 
 pause, resume = _targets(pause), _targets(resume)
 
-COMMANDS = (pause, resume, paused, audit, config, log_level, reload)
-
-
-def _target(settings: Settings, named: Mapping[str, str | None]) -> Target:
-    given = [(PauseKind(kind), text) for kind, text in named.items() if text is not None]
-    if len(given) != 1:
-        raise click.UsageError("give exactly one of --chain, --lane, --route and --signer")
-    ((kind, text),) = given
-    chains = {name: ChainId(chain.id) for name, chain in settings.chains.items()}
-    routes = {
-        route
-        for bridge, raw in settings.bridges.items()
-        for route in (offline_adapter(settings, bridge, raw).routes() if kind == "route" else ())
-    }
-    return target_of(kind, text, chains=chains, routes=routes)
+COMMANDS = (pause, resume, paused, backfills, audit, config, log_level, reload)
 
 
 def _names(settings: Settings) -> dict[ChainId, str]:
-    return {ChainId(chain.id): name for name, chain in settings.chains.items()}
+    return {chain: name for name, chain in chains_of(settings).items()}
 
 
 def _yaml(view: Mapping[str, Any]) -> str:

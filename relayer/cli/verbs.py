@@ -13,9 +13,10 @@ from relayer.cli.acting import written_down
 from relayer.cli.invocation import OK, Invocation, common, exit_code, with_invocation
 from relayer.cli.invocation import table as table_of
 from relayer.cli.messages import opened_store, words_of
+from relayer.cli.naming import chains_of
 from relayer.cli.types import ACCOUNT, MESSAGE_ID, ROUTE
 from relayer.errors import IllegalTransition, UnknownRecord
-from relayer.message import ChainId, MessageId, Reason, Status
+from relayer.message import MessageId, Reason, Status
 from relayer.ops.views import printable
 from relayer.settings import Settings
 
@@ -84,6 +85,7 @@ async def _named(
     """Apply `verb` to each id; the answer is the exit code of the first one that failed."""
     async with opened_store(settings) as store:
         code, rows = await written_down(
+            settings,
             store,
             verb.value,
             {"ids": ids},
@@ -124,6 +126,7 @@ async def _selected(
             done = await work
         else:
             done = await written_down(
+                settings,
                 store,
                 verb.value,
                 arguments,
@@ -154,7 +157,7 @@ async def _each_page(
 
 
 def _selection(settings: Settings, filters: Mapping[str, Any]) -> Selection:
-    chains = {name: ChainId(chain.id) for name, chain in settings.chains.items()}
+    chains = chains_of(settings)
     ends = {
         end: None if filters[end] is None else chain_id_of(f"--{end}", filters[end], chains)
         for end in ("origin", "destination")

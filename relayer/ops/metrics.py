@@ -18,6 +18,7 @@ from relayer.ops.metric_labels import (
     ACT_OUTCOMES,
     LEASE_ROLES,
     REFUSALS,
+    RELOADS,
     RPC_BUCKETS,
     RPC_METHODS,
     RPC_OUTCOMES,
@@ -215,6 +216,11 @@ class Metrics:
         )
         for why in REFUSALS:
             self._refusals.labels(why)
+        self._reloads = self._counter(
+            "reloads", "Times the configuration was to be taken up, by what came of it.", "outcome"
+        )
+        for outcome in RELOADS:
+            self._reloads.labels(outcome)
         self._acts = self._counter("operator_acts", "Acts of operators by outcome.", "outcome")
         for outcome in ACT_OUTCOMES:
             self._acts.labels(outcome)
@@ -442,6 +448,10 @@ class Metrics:
     def operator_act(self, outcome: str) -> None:
         """An operator's act came to one of `ACT_OUTCOMES`."""
         self._acts.labels(outcome).inc()
+
+    def reloaded(self, outcome: str) -> None:
+        """The configuration was read again, which came to one of `RELOADS`."""
+        self._reloads.labels(outcome).inc()
 
     # --- making them -------------------------------------------------------------------------
 

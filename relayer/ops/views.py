@@ -83,6 +83,8 @@ class Finding:
     ok: bool
     text: str
     """What was found, and the way out when it is not well."""
+    warns: bool = False
+    """It works, and a person should change it all the same."""
 
 
 def finding_view(finding: Finding) -> dict[str, Any]:
@@ -90,6 +92,7 @@ def finding_view(finding: Finding) -> dict[str, Any]:
     return {
         "subject": printable(finding.subject),
         "ok": finding.ok,
+        "warning": finding.warns,
         "text": printable(finding.text),
     }
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from aiohttp import hdrs, web
@@ -173,6 +173,13 @@ class Refused(Exception):
         self._headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
         if status == 401:
             self._headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+
+    def without(self, hide: Callable[[str], str]) -> Refused:
+        """The same answer with everything in it that the caller chose passed through `hide`."""
+        same = Refused(self.status, hide(str(self)))
+        same._error |= {key: hide(text) for key, text in self._error.items() if key != "code"}
+        same._headers = self._headers
+        return same
 
     def answer(self) -> web.Response:
         """The error as `{"error": {code, text, field?, value?}}`."""

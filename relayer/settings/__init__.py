@@ -12,6 +12,7 @@ from relayer.settings.chain import (
     LaneSettings,
 )
 from relayer.settings.explaining import Problem, parse_section, problems_in
+from relayer.settings.files import Exposed, exposed_files, fingerprints
 from relayer.settings.masking import masked, secrets_in
 from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
 from relayer.settings.reading import load_settings, read_tokens
@@ -43,6 +44,7 @@ __all__ = [
     "AwsKmsSettings",
     "ChainSettings",
     "EndpointSettings",
+    "Exposed",
     "FeeRule",
     "FeeSettings",
     "FinalitySettings",
@@ -63,6 +65,8 @@ __all__ = [
     "Web3SignerSettings",
     "WebhookSettings",
     "body_pattern",
+    "exposed_files",
+    "fingerprints",
     "is_loopback",
     "json_schema",
     "load_settings",
