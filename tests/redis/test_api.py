@@ -167,17 +167,24 @@ async def test_an_estimate_rests_on_the_routes_deliveries(
 async def test_a_client_over_its_rate_is_sent_away_and_others_are_not(
     store: Store, clock: Clock
 ) -> None:
-    """429 with the time to come back, counted; health pages are for probes and never limited."""
+    """429 with the time to come back, counted, for the page's files and unknown paths as well; who
+    watches the relayer is never limited."""
     limits = Limits(rate_per_s=0.5, burst=3)
     async with serving(store, limits=limits, clock=lambda: clock.time) as api:
-        assert [(await api.ask("/v1/routes"))[0] for _ in range(3)] == [200] * 3
+        for path in ("/v1/routes", "/page/page.css", "/nowhere"):
+            async with api.session.get(path) as answer:
+                assert answer.status in (200, 404)
         async with api.session.get("/v1/routes") as refused:
             assert refused.status == 429
             assert refused.headers["Retry-After"] == "2"
             assert (await refused.json())["error"]["code"] == "too_many_requests"
         assert api.value("http_rate_limited_total") == 1
         assert api.value("http_requests_total", path="/v1/routes", status="4xx") == 1
-        assert (await api.ask("/healthz"))[0] == 200
+        for path in ("/", "/page/page.js", "/nowhere"):
+            assert (await api.ask(path))[0] == 429
+        for path in ("/healthz", "/readyz", "/metrics") * 5:
+            async with api.session.get(path) as answer:
+                assert answer.status == 200
         clock.time += 2
         assert (await api.ask("/v1/routes"))[0] == 200
 
