@@ -244,6 +244,20 @@ async def test_other_origins_read_nothing_unless_listed(store: Store) -> None:
             assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+async def test_answers_are_json_whatever_is_accepted(store: Store) -> None:
+    """One form and no 406: `Accept` is not looked at, as the document says."""
+    async with serving(store) as api:
+        for accepted in ("application/xml", "text/html;q=0.1", "image/*", "", "*/*;q=0", "\x80"):
+            for path, status in (("/v1/routes", 200), ("/v1/messages/0x1", 400)):
+                async with api.session.get(path, headers={"Accept": accepted}) as answer:
+                    assert (answer.status, answer.content_type) == (status, "application/json")
+            async with api.session.get("/v1/events", headers={"Accept": accepted}) as answer:
+                assert (answer.status, answer.content_type) == (200, "text/event-stream")
+        _, document = await api.ask("/v1/openapi.json")
+        for path in document["paths"].values():
+            assert "406" not in path["get"]["responses"]
+
+
 async def test_large_bodies_are_refused(store: Store) -> None:
     """With a length and without one; a small one is ignored."""
     async with serving(store) as api:

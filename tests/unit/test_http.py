@@ -342,7 +342,7 @@ async def test_a_bug_is_500_without_its_traceback(
 async def test_requests_beyond_the_limit_are_sent_away(
     client: aiohttp.ClientSession, world: World
 ) -> None:
-    """A crowd waiting on a slow store cannot pile up, and room comes back; probes have their own."""
+    """A crowd waiting on a slow store cannot pile up, and room comes back; probes have own ones."""
     world.shelf.stalled = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         crowd = [
