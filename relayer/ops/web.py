@@ -100,22 +100,27 @@ def _seldom_logger() -> logging.Logger:
 
 
 def bounded(
-    at_once: int, *, within_s: float = ANSWER_WITHIN_S, streams: frozenset[str] = frozenset()
+    at_once: int,
+    *,
+    within_s: float = ANSWER_WITHIN_S,
+    streams: frozenset[str] = frozenset(),
+    apart: frozenset[str] = frozenset(),
 ) -> Middleware:
     """Answers at most so many requests at once, each within so many seconds.
 
     `streams` are paths whose answers go on while the caller listens; they bound themselves.
+    `apart` are paths with as many places of their own, which no crowd at the others takes.
     """
-    free = at_once
+    free = {True: at_once, False: at_once}
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal free
         if request.path in streams:
             return await handler(request)
-        if free <= 0:
+        is_apart = request.path in apart
+        if free[is_apart] <= 0:
             raise Refused(503, "too many requests at once; try again", retry_after_s=1)
-        free -= 1
+        free[is_apart] -= 1
         try:
             async with asyncio.timeout(within_s):
                 return await handler(request)
@@ -127,7 +132,7 @@ def bounded(
             structlog.get_logger("relayer").error("stored_unreadable", error=str(error)[:500])
             raise Refused(503, UNREADABLE, retry_after_s=60) from None
         finally:
-            free += 1
+            free[is_apart] += 1
 
     return guard
 

@@ -155,6 +155,7 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
     # what is told about the lane's messages
     KeySpec("events", "stream", "about the newest 10 000", "facts, lane, operator", "transitions"),
     KeySpec("event_count", "string", "for ever", "facts, lane, operator", "number of the newest"),
+    KeySpec("event_start", "string", "for ever", "facts, lane, operator", "number of the first"),
     KeySpec("webhook:<name>", "hash", "for ever", "notices", "at: event looked at last; lost"),
     KeySpec("notices:<webhook>", "hash", "until told", "notices", "event number -> notice"),
     KeySpec("notices_due:<webhook>", "zset", "until told", "notices", "event numbers by due time"),

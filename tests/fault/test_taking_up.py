@@ -256,6 +256,13 @@ async def test_a_chain_that_is_down_blocks_no_reload_of_something_else(scene: Sc
     assert (code, told["changes"], told["warnings"]) == (200, ["policy"], [])
 
 
+def rewritten(file: Path, text: str) -> str:
+    """What a small file held before `text` was put in."""
+    former = file.read_text(encoding="ascii")
+    file.write_text(text, encoding="ascii")
+    return former
+
+
 async def test_a_reload_of_what_is_in_force_swaps_nothing(scene: Scene) -> None:
     """Neither agents nor leases; a token that changed is taken up alone, a key with its agents."""
     code, told = await scene.ask("POST", "reload")
@@ -269,12 +276,11 @@ async def test_a_reload_of_what_is_in_force_swaps_nothing(scene: Scene) -> None:
     assert scene.told("took_over") == []
     good = without(scene.config(), "gamma")
     key = Path(good["chains"]["alpha"]["signers"][0]["key_file"])
-    former = key.read_text(encoding="ascii")
-    key.write_text("0x" + "5e" * 32, encoding="ascii")
+    former = rewritten(key, "0x" + "5e" * 32)
     _, told = await scene.ask("POST", "reload", token=NEXT_TOKEN)
     assert "chains.alpha.signers[0].key_file holds something else" in told["changes"]
     assert len(scene.told("took_over")) == 1
-    key.write_text(former, encoding="ascii")
+    rewritten(key, former)
     assert (await scene.ask("POST", "reload", token=NEXT_TOKEN))[0] == 200
     sent = [await scene.world.traffic.dispatch("beta", "alpha", body=b"as ever")]
     await all_delivered(scene.world, sent)

@@ -167,17 +167,24 @@ async def test_an_estimate_rests_on_the_routes_deliveries(
 async def test_a_client_over_its_rate_is_sent_away_and_others_are_not(
     store: Store, clock: Clock
 ) -> None:
-    """429 with the time to come back, counted; health pages are for probes and never limited."""
+    """429 with the time to come back, counted, for the page's files and unknown paths as well; who
+    watches the relayer is never limited."""
     limits = Limits(rate_per_s=0.5, burst=3)
     async with serving(store, limits=limits, clock=lambda: clock.time) as api:
-        assert [(await api.ask("/v1/routes"))[0] for _ in range(3)] == [200] * 3
+        for path in ("/v1/routes", "/page/page.css", "/nowhere"):
+            async with api.session.get(path) as answer:
+                assert answer.status in (200, 404)
         async with api.session.get("/v1/routes") as refused:
             assert refused.status == 429
             assert refused.headers["Retry-After"] == "2"
             assert (await refused.json())["error"]["code"] == "too_many_requests"
         assert api.value("http_rate_limited_total") == 1
         assert api.value("http_requests_total", path="/v1/routes", status="4xx") == 1
-        assert (await api.ask("/healthz"))[0] == 200
+        for path in ("/", "/page/page.js", "/nowhere"):
+            assert (await api.ask(path))[0] == 429
+        for path in ("/healthz", "/readyz", "/metrics") * 5:
+            async with api.session.get(path) as answer:
+                assert answer.status == 200
         clock.time += 2
         assert (await api.ask("/v1/routes"))[0] == 200
 
@@ -235,6 +242,20 @@ async def test_other_origins_read_nothing_unless_listed(store: Store) -> None:
                 assert "Access-Control-Allow-Origin" not in answer.headers
         async with api.session.get("/metrics", headers=origin) as answer:
             assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_answers_are_json_whatever_is_accepted(store: Store) -> None:
+    """One form and no 406: `Accept` is not looked at, as the document says."""
+    async with serving(store) as api:
+        for accepted in ("application/xml", "text/html;q=0.1", "image/*", "", "*/*;q=0", "\x80"):
+            for path, status in (("/v1/routes", 200), ("/v1/messages/0x1", 400)):
+                async with api.session.get(path, headers={"Accept": accepted}) as answer:
+                    assert (answer.status, answer.content_type) == (status, "application/json")
+            async with api.session.get("/v1/events", headers={"Accept": accepted}) as answer:
+                assert (answer.status, answer.content_type) == (200, "text/event-stream")
+        _, document = await api.ask("/v1/openapi.json")
+        for path in document["paths"].values():
+            assert "406" not in path["get"]["responses"]
 
 
 async def test_large_bodies_are_refused(store: Store) -> None:

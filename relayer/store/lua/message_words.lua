@@ -98,6 +98,7 @@ local function next_event()
     local time = redis.call('TIME')
     number = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
     call('SET', 'event_count', string.format('%.0f', number))
+    call('SET', 'event_start', string.format('%.0f', number))
   end
   return string.format('%.0f', number)
 end
