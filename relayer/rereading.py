@@ -31,7 +31,7 @@ async def ask_again(
     final = await chain.final_header()
     if last > final.number:
         raise ConfigInvalid(
-            f"last: block {last} is not final yet; the newest final block of {chain.name} is"
+            f"block {last} is not final yet; the newest final block of {chain.name} is"
             f" {final.number}: wait, or end the range there"
         )
     await parts.store.ask_rescan(chain.chain_id, first, last)

@@ -73,7 +73,8 @@ def pause(asked: Invocation, why: str, **named: str | None) -> None:
     if known.is_unsure_of(target):
         view["warning"] = unsure(known)
         click.echo(f"warning: {view['warning']}", err=True)
-    asked.show(view, Text(f"{target} is paused by {view['who']} since {view['since']}"))
+    spelt = _spelt(target, view["chain"])
+    asked.show(view, Text(f"{spelt} is paused by {view['who']} since {view['since']}"))
 
 
 @click.command()
@@ -101,7 +102,9 @@ def resume(asked: Invocation, **named: str | None) -> None:
 
     target, changed = asked.run(act())
     view = {"kind": target.kind.value, "name": target.name, "changed": changed}
-    asked.show(view, f"{target} {'goes on' if changed else 'was not paused'}")
+    is_chain = target.kind in (PauseKind.CHAIN, PauseKind.LANE)
+    spelt = _spelt(target, _names(settings).get(ChainId(int(target.name))) if is_chain else None)
+    asked.show(view, f"{spelt} {'goes on' if changed else 'was not paused'}")
 
 
 @click.command()
@@ -185,17 +188,20 @@ def config_show(asked: Invocation, running: bool) -> None:
 
 
 @click.command(name="log-level")
-@click.argument("level", type=click.Choice(LEVELS), required=False)
+@click.argument("level", type=click.Choice(LEVELS), required=False, metavar="[LEVEL]")
 @common
 @with_invocation
 def log_level(asked: Invocation, level: str | None) -> None:
-    """Show, or set, what the running relayer logs; of that one process, until it ends."""
+    """Show what the running relayer logs, or set it: debug, info, warning or error.
+
+    It holds for that one process, until it ends or takes up another level.
+    """
     settings = asked.settings()
     if level is None:
         view = ask_running(settings, "GET", "log-level")
     else:
         view = ask_running(settings, "PUT", "log-level", {"level": level})
-    asked.show(view, printable(str(view.get("level")), 20))
+    asked.show(view, f"{printable(str(view.get('level')), 20)}; {_by(view)}")
 
 
 @click.command()
@@ -208,12 +214,26 @@ def reload(asked: Invocation) -> None:
         bar.add_task("opening the new configuration", total=None)
         view = ask_running(settings, "POST", "reload")
     changes = [printable(str(one), 200) for one in view.get("changes", [])]
-    asked.show(view, "\n".join(changes) or "nothing changed; keys and tokens were read again")
+    for one in view.get("warnings", []):
+        click.echo(f"warning: {printable(str(one))}", err=True)
+    asked.show(
+        view, "\n".join([*changes, _by(view)] if changes else [f"nothing changed; {_by(view)}"])
+    )
 
 
 pause, resume = _targets(pause), _targets(resume)
 
 COMMANDS = (pause, resume, paused, backfills, audit, config, log_level, reload)
+
+
+def _by(view: Mapping[str, Any]) -> str:
+    """Which process answered: what it was asked holds for no other replica."""
+    return f"said by replica {printable(str(view.get('replica', 'unknown')), 100)} for itself alone"
+
+
+def _spelt(target: Target, chain: str | None) -> str:
+    """A chain is told by its name too, where it has one."""
+    return f"{target.kind} {chain} ({target.name})" if chain else str(target)
 
 
 def _names(settings: Settings) -> dict[ChainId, str]:

@@ -133,10 +133,21 @@ async def _selected(
                 work,
                 told=lambda done: f"matched {done['matched']}, changed {done['changed']}",
             )
+    _mind_the_unknown(settings, selection, matched=done["matched"])
     would = "would be" if dry_run else f"{done['changed']} of them were"
     text = f"{done['matched']} messages match; {would} changed by {verb}"
     lines = [f"{one['id']}: {one['text']}" for one in done["refused"]]
     asked.show({"verb": verb, "dry_run": dry_run, **done}, Text("\n".join((text, *lines))))
+
+
+def _mind_the_unknown(settings: Settings, selection: Selection, *, matched: int) -> None:
+    """Nothing matched, and the bridge is none of ours: that may be a typo, and is no mistake."""
+    bridge = selection.bridge or (selection.route.bridge if selection.route else None)
+    if matched or bridge is None or bridge in settings.bridges:
+        return
+    known = ", ".join(settings.bridges) or "none"
+    told = printable(f"bridge {bridge!r} is not configured; known: {known}", 500)
+    click.echo(f"warning: {told}", err=True)
 
 
 async def _each_page(

@@ -268,13 +268,6 @@ async def test_a_chain_that_is_down_blocks_no_reload_of_something_else(scene: Sc
     assert (code, told["changes"], told["warnings"]) == (200, ["policy"], [])
 
 
-def rewritten(file: Path, text: str) -> str:
-    """What a small file held before `text` was put in."""
-    former = file.read_text(encoding="ascii")
-    file.write_text(text, encoding="ascii")
-    return former
-
-
 async def test_a_reload_of_what_is_in_force_swaps_nothing(scene: Scene) -> None:
     """Neither agents nor leases; a token that changed is taken up alone, a key with its agents."""
     code, told = await scene.ask("POST", "reload")
@@ -287,17 +280,24 @@ async def test_a_reload_of_what_is_in_force_swaps_nothing(scene: Scene) -> None:
     assert (await scene.ask("GET", "pauses"))[0] == 401
     assert scene.told("took_over") == []
     good = without(scene.config(), "gamma")
-    key = Path(good["chains"]["alpha"]["signers"][0]["key_file"])
-    former = rewritten(key, "0x" + "5e" * 32)
+    former = _replaced_key(good, "0x" + "5e" * 32)
     _, told = await scene.ask("POST", "reload", token=NEXT_TOKEN)
     assert "chains.alpha.signers[0].key_file holds something else" in told["changes"]
     assert len(scene.told("took_over")) == 1
-    rewritten(key, former)
+    _replaced_key(good, former)
     assert (await scene.ask("POST", "reload", token=NEXT_TOKEN))[0] == 200
     sent = [await scene.world.traffic.dispatch("beta", "alpha", body=b"as ever")]
     await all_delivered(scene.world, sent)
     await scene.counted("unchanged", 1)
     await scene.counted("taken_up", 3)
+
+
+def _replaced_key(config: dict[str, Any], key: str) -> str:
+    """Put another key into the file of a signer; the one that was there."""
+    path = Path(config["chains"]["alpha"]["signers"][0]["key_file"])
+    former = path.read_text(encoding="ascii")
+    path.write_text(key, encoding="ascii")
+    return former
 
 
 def _changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:

@@ -178,6 +178,25 @@ def test_telling_a_webhook_again_is_written_down(config: str) -> None:
     assert (act["what"], act["detail"]) == ("webhooks --retry", "1 are told again")
 
 
+def test_a_filter_on_a_bridge_that_is_none_of_ours_is_said(config: str) -> None:
+    """Nothing matches, which is no mistake; a typo must show all the same."""
+    result = call(config, "hold", "--bridge", "hyperlame")
+    assert result.exit_code == 0
+    assert "warning: bridge 'hyperlame' is not configured; known: none" in result.stderr
+
+
+def test_a_relayer_that_is_not_there_is_told_with_the_way_out(config: str, tmp_path: Path) -> None:
+    """What only the running process can do says where it was looked for."""
+    (tmp_path / "token").write_text("a1" * 20, encoding="ascii")
+    whole = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    whole["operator"] = {"port": 1, "token_files": [str(tmp_path / "token")]}
+    Path(config).write_text(yaml.safe_dump(whole), encoding="utf-8")
+    for arguments in (("reload",), ("log-level",), ("config", "show", "--running")):
+        result = call(config, *arguments)
+        assert result.exit_code == 5
+        assert "operator 127.0.0.1:1: Connection refused; is the relayer running" in result.stderr
+
+
 def test_a_secret_that_is_pasted_as_a_reason_is_not_kept(config: str, tmp_path: Path) -> None:
     """A token, a webhook's secret: hidden where it is shown, and in the audit log."""
     token = "planted-token-" + "a1" * 16
