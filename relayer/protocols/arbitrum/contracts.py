@@ -30,6 +30,10 @@ EXECUTED = keccak256(b"OutBoxTransactionExecuted(address,address,uint256,uint256
 EXECUTE_TRANSACTION = _selector(
     "executeTransaction(bytes32[],uint256,address,address,uint256,uint256,uint256,uint256,bytes)"
 )
+ROLLUP = _selector("rollup()")
+CONFIRM_PERIOD_BLOCKS = _selector("confirmPeriodBlocks()")
+FAST_CONFIRMER = _selector("anyTrustFastConfirmer()")
+"""Of the rollup (`src/rollup/IRollupCore.sol`); the last is newer, zero without a committee."""
 IS_SPENT = _selector("isSpent(uint256)")
 ROOTS = _selector("roots(bytes32)")
 SEND_MERKLE_TREE_STATE = _selector("sendMerkleTreeState()")
@@ -48,6 +52,7 @@ CALL_TARGET_NOT_ALLOWED = _selector("CallTargetNotAllowed(address)")
 CALL_NOT_ALLOWED = _selector("CallNotAllowed()")
 """Of ERC20Bridge: the recipient took gas tokens from the bridge."""
 
+WORD = 32
 SEND_HEAD = 168
 """Bytes before the call data of a packed send: two addresses and four words."""
 MAX_PROOF = 64
