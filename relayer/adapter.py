@@ -400,6 +400,30 @@ class Checkable(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How long a bridge lets messages of a route wait, from a final origin block to a delivery."""
+
+    earliest_s: float
+    """No message is faster."""
+    latest_s: float | None
+    """Time enough while nothing is odd: nobody disputes, nobody is down. None: not known."""
+    rests_on: str
+    """What is counted, in words: shown to whoever waits."""
+
+
+@runtime_checkable
+class Foreseeable(Protocol):
+    """An adapter that knows how long its messages take; a protocol may fill it in."""
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        """By contracts and settings, never by guess: a route of which nothing is known is left out.
+
+        Asked about once a minute; raises `Transient` when a contract cannot be read now.
+        """
+        ...
+
+
 class AdapterContext(Protocol):
     """What the engine lends to an adapter."""
 

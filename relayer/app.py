@@ -307,7 +307,7 @@ def _dapp_api(generations: Generations[Parts]) -> DappApi:
         addresses = {
             chain.chain_id: sorted(parts.signers_of(name)) for name, chain in parts.chains.items()
         }
-        return Served(parts.chains, parts.engine.adapters, addresses)
+        return Served(parts.chains, parts.engine.adapters, addresses, parts.engine.pauses.all())
 
     parts = generations.present
     http = parts.settings.http

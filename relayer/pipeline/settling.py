@@ -29,7 +29,7 @@ from relayer.pipeline.follower import sources_on
 from relayer.pipeline.inbox import ReadyCall
 from relayer.pipeline.judging import Judge
 from relayer.pipeline.nonces import Mined, SignerLane
-from relayer.pipeline.receipts import carried_by, cost_of, income_of
+from relayer.pipeline.receipts import carried_by, cost_of, income_of, paid_for
 from relayer.pipeline.suspects import Suspects
 from relayer.store import Failure, Inclusion, Intent, Lease, Settlement, Store
 
@@ -143,6 +143,7 @@ class Settler:
             ),
             costs,
             income_of(intent, records, frozenset(delivered)),
+            paid_for(records, frozenset(delivered)),
             intent.charge,
             Wei(sum(cost.wei for cost in costs.values())),
         )

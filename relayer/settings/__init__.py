@@ -10,6 +10,7 @@ from relayer.settings.chain import (
     FeeSettings,
     FinalitySettings,
     LaneSettings,
+    NativeSettings,
 )
 from relayer.settings.explaining import Problem, parse_section, problems_in
 from relayer.settings.files import Exposed, exposed_files, fingerprints
@@ -32,7 +33,7 @@ from relayer.settings.signing import (
     Web3SignerSettings,
     is_loopback,
 )
-from relayer.settings.values import AddressText, Name, Section
+from relayer.settings.values import AddressText, ExpectedDelay, Name, Section
 from relayer.settings.webhooks import WebhookSettings
 from relayer.settings.whole import Settings, json_schema
 
@@ -44,6 +45,7 @@ __all__ = [
     "AwsKmsSettings",
     "ChainSettings",
     "EndpointSettings",
+    "ExpectedDelay",
     "Exposed",
     "FeeRule",
     "FeeSettings",
@@ -54,6 +56,7 @@ __all__ = [
     "LogSettings",
     "MatchRule",
     "Name",
+    "NativeSettings",
     "OperatorSettings",
     "PolicySettings",
     "Problem",

@@ -149,6 +149,7 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
     ),
     KeySpec("signers", "set", "while they have intents", "lane", "addresses that have intents"),
     KeySpec("income", "hash", "for ever", "lane", "route -> wei that inboxes paid us"),
+    KeySpec("paid", "hash", "for ever", "lane", "route -> origin wei paid for what we delivered"),
     KeySpec("spent:<day>", "hash", "3 days", "lane", "budget -> gwei taken out of it that day"),
     KeySpec("times:<route>", "list", "newest 512", "facts, lane", "seconds our deliveries took"),
     KeySpec("cost", "hash", "for ever", "lane", "route -> 'wei gas transactions'"),

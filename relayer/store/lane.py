@@ -302,7 +302,8 @@ class Lane(Wire):
                 str(route): [str(cost.wei), str(cost.gas), str(cost.txs)]
                 for route, cost in settlement.costs.items()
             },
-            incomes={str(route): str(wei) for route, wei in settlement.incomes.items()},
+            income={str(route): str(wei) for route, wei in settlement.incomes.items()},
+            paid={str(route): str(wei) for route, wei in settlement.paid.items()},
             spend=_spending(charge, charge.corrected(settlement.cost) if charge else {}),
         )
         answer = await self.run("settle", lease.chain, args)

@@ -225,7 +225,13 @@ class Reading(Wire):
 
     async def income_totals(self, chain: ChainId) -> dict[Route, Wei]:
         """What inboxes on `chain` have paid us, by route."""
-        key = base(self._prefix, chain) + "income"
+        return await self._sums(base(self._prefix, chain) + "income")
+
+    async def paid_totals(self, chain: ChainId) -> dict[Route, Wei]:
+        """What was paid on the origins for messages that we delivered to `chain`, by route."""
+        return await self._sums(base(self._prefix, chain) + "paid")
+
+    async def _sums(self, key: str) -> dict[Route, Wei]:
         totals: dict[Route, Wei] = {}
         for route, text in _texts(await self.command("HGETALL", key)):
             try:

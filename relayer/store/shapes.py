@@ -225,6 +225,9 @@ class Settlement:
     failures: tuple[Failure, ...] = ()
     costs: Mapping[Route, CostTotal] = field(default_factory=dict)
     incomes: Mapping[Route, Wei] = field(default_factory=dict)
+    """What the inbox paid us, in wei of the destination."""
+    paid: Mapping[Route, Wei] = field(default_factory=dict)
+    """What was paid on the origins for the messages it delivered, in wei of each origin."""
     charge: Charge | None = None
     """The intent's own."""
     cost: Wei = Wei(0)

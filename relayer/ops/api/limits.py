@@ -27,6 +27,9 @@ IPV6_SITE = 64
 MONITORING = frozenset({"/healthz", "/readyz", "/metrics"})
 """Never counted: each is computed at most once a second for everybody, so that an answer costs no
 more than a refusal would, and whoever asks too often must not blind who watches from there."""
+FILES = "/page/"
+"""Never counted either: the page's files lie in memory, and a browser asks for twenty at once; the
+page with one of its scripts refused stays blank."""
 MAX_FORWARDED = 1024
 """Characters of `X-Forwarded-For` that are looked at."""
 
@@ -101,7 +104,7 @@ class Limiter:
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.body_exists and (request.content_length or MAX_BODY + 1) > MAX_BODY:
                 raise Refused(413, f"a body may have {MAX_BODY} bytes, and none is read here")
-            if request.path not in MONITORING:
+            if request.path not in MONITORING and not request.path.startswith(FILES):
                 self._admit(client_of(request, self._trusted))
             return await handler(request)
 

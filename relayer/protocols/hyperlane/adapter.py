@@ -12,6 +12,7 @@ from relayer.adapter import (
     Adapter,
     AdapterContext,
     Call,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -163,6 +164,12 @@ class HyperlaneAdapter:
             for chain, section in self._settings.chains.items()
             for expectation in expectations_of(chain, self._ids[chain], section)
         ]
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        expected = self._settings.expected_delay
+        said = "signatures of the validators (expected_delay)"
+        one = Delay(expected.earliest_s, expected.latest_s, said)
+        return dict.fromkeys(self.routes(), one)
 
     async def aclose(self) -> None:
         for validators in self._validators:

@@ -11,6 +11,7 @@ from relayer.adapter import (
     AdapterContext,
     Call,
     ChainReader,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -64,6 +65,7 @@ class LineaAdapter:
     def __init__(self, name: BridgeName, settings: LineaSettings, context: AdapterContext) -> None:
         self._name = name
         self._fee_recipient = settings.fee_recipient
+        self._expected = (settings.expected_to_l2, settings.expected_to_l1)
         self._log = structlog.get_logger("relayer").bind(bridge=name)
         on_l1, on_l2 = context.chains[settings.l1.chain], context.chains[settings.l2.chain]
         l1, l2 = on_l1.chain_id, on_l2.chain_id
@@ -166,6 +168,15 @@ class LineaAdapter:
             Expectation("l2.message_service", None, l2.chain, l2.contract, sent),
             Expectation("l2.message_service", None, l2.chain, l2.contract, anchored),
         ]
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        to_l2, to_l1 = self._expected
+        anchored = "anchoring on layer 2 (expected_to_l2)"
+        finalised = "finalisation on layer 1 (expected_to_l1)"
+        return {
+            self._l1.route: Delay(to_l2.earliest_s, to_l2.latest_s, anchored),
+            self._l2.route: Delay(to_l1.earliest_s, to_l1.latest_s, finalised),
+        }
 
     async def aclose(self) -> None:
         """Nothing is held."""

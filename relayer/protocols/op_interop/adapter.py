@@ -9,6 +9,7 @@ from relayer.adapter import (
     AdapterContext,
     Call,
     ChainReader,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -40,7 +41,11 @@ from relayer.protocols.op_interop.events import TOPICS, Member, decode_logs
 from relayer.protocols.op_interop.origin import Origin
 from relayer.protocols.op_interop.reverts import classify_outcome
 from relayer.protocols.op_interop.safety import SafeBlocks
-from relayer.protocols.op_interop.settings import InteropChainSettings, OpInteropSettings
+from relayer.protocols.op_interop.settings import (
+    SAFE_WITHIN_S,
+    InteropChainSettings,
+    OpInteropSettings,
+)
 from relayer.protocols.op_interop.supervisor import Supervisor
 from relayer.protocols.op_interop.targets import Targets
 
@@ -72,6 +77,7 @@ class OpInteropAdapter:
             for one in settings.all_routes()
         }
         self._routes = tuple(safety)
+        self._safety = safety
         self._members = {
             chain_id: self._member(TreeId(f"{name}/{chain}"), chain_id, self._sections[chain_id])
             for chain, chain_id in ids.items()
@@ -158,6 +164,12 @@ class OpInteropAdapter:
             Expectation(f"chains.{chain}", None, chain_id, MESSENGER, ("messageNonce()",))
             for chain, chain_id in self._ids.items()
         ]
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        return {
+            route: Delay(0.0, SAFE_WITHIN_S[safety], f"the message's block becomes {safety}")
+            for route, safety in self._safety.items()
+        }
 
     async def aclose(self) -> None:
         """Close the connections to supervisors."""

@@ -8,6 +8,7 @@ from relayer.adapter import (
     Adapter,
     AdapterContext,
     Call,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -35,6 +36,7 @@ from relayer.message import (
 )
 from relayer.protocols.op_stack.claims import Claims
 from relayer.protocols.op_stack.contracts import MESSAGE_NONCE, NONCE_BITS, read_number
+from relayer.protocols.op_stack.delays import delay_of
 from relayer.protocols.op_stack.delivery import Deliveries, Ends
 from relayer.protocols.op_stack.doubts import Doubts
 from relayer.protocols.op_stack.events import (
@@ -200,6 +202,10 @@ class OpStackAdapter:
 
     def expectations(self) -> Sequence[Expectation]:
         return expectations_of(self._settings, self._route)
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        rules = await self._portal.rules()
+        return {} if isinstance(rules, Misfit) else {self._route: delay_of(rules)}
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -10,6 +10,7 @@ from relayer.adapter import (
     Adapter,
     AdapterContext,
     Call,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -175,6 +176,11 @@ class ScrollAdapter:
                 "l2.message_queue", l2.message_queue, on_l2, l2.messenger, ("messageQueue()",)
             ),
         ]
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        expected = self._settings.expected_delay
+        said = "finalization of a bundle on layer 1 (expected_delay)"
+        return {self._route: Delay(expected.earliest_s, expected.latest_s, said)}
 
     async def aclose(self) -> None:
         """Nothing is held."""
