@@ -1,4 +1,7 @@
-"""JSON-RPC requests per delivered message at about 100 messages a second, protocol by protocol."""
+"""JSON-RPC requests per delivered message at about 100 messages a second, protocol by protocol.
+
+A batch is one request of several calls; `calls` tells by method what they were.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ async def _measure_one(protocol: str, log: Path) -> dict[str, Any]:
 
 
 async def _steady(bridge: LocalBridge, relayer: RelayerProcess) -> dict[str, Any]:
-    before, started = await relayer.rpc_requests(), time.monotonic()
+    before, called = await relayer.rpc_requests(), await relayer.rpc_calls()
+    started = time.monotonic()
     sent: list[Sent] = []
     for second in range(SECONDS):
         sent += await bridge.spread(RATE, label=f"second {second}")
@@ -50,6 +54,7 @@ async def _steady(bridge: LocalBridge, relayer: RelayerProcess) -> dict[str, Any
         while left := await bridge.undelivered(left):  # noqa: ASYNC110 - chains ring no bell
             await asyncio.sleep(0.2)
     requests = await relayer.rpc_requests() - before
+    calls = await relayer.rpc_calls() - called
     deliveries = await bridge.deliveries(sent)
     latencies = sorted(one.latency_s for one in deliveries.values())
     return {
@@ -57,7 +62,9 @@ async def _steady(bridge: LocalBridge, relayer: RelayerProcess) -> dict[str, Any
         "duplicates": sum(max(0, one.count - 1) for one in deliveries.values()),
         "sent_per_s": round(len(sent) / sending_s, 1),
         "rpc_per_message": round(requests / len(sent), 3),
+        "calls_per_message": round(calls.total() / len(sent), 3),
         "p50_s": round(latencies[len(latencies) // 2], 2),
         "p95_s": round(latencies[int(len(latencies) * 0.95)], 2),
         "gas_per_message": round(sum(one.gas for one in deliveries.values()) / len(sent)),
+        "calls": dict(calls.most_common()),
     }

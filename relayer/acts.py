@@ -5,6 +5,7 @@ Pure. Names of verbs, kinds and outcomes are stored and shown: add, never rename
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -152,45 +153,83 @@ class Act:
     detail: str = ""
 
 
-def target_of(
-    kind: PauseKind,
-    text: str,
-    *,
-    chains: Mapping[str, ChainId],
-    routes: Collection[Route],
-    signers: Collection[Address] | None = None,
-) -> Target:
+@dataclass(frozen=True, slots=True)
+class Nameable:
+    """What there is that a person can name."""
+
+    chains: Mapping[str, ChainId]
+    routes: Collection[Route] = ()
+    signers: Collection[Address] = ()
+    unread: Collection[str] = ()
+    """Where signers stand whose address nobody could tell: one of them may be the one meant."""
+
+    def is_unsure_of(self, target: Target) -> bool:
+        """Whether a signer was taken at its word because not all of ours are known."""
+        return target.kind is PauseKind.SIGNER and target.name not in self.signers
+
+
+def target_of(kind: PauseKind, text: str, known: Nameable) -> Target:
     """What a person names by a chain's name or id, a route or an address.
 
-    `UnknownRecord` names what there is when the configuration has no such chain or route, or no
-    such signer where `signers` are known.
+    `UnknownRecord` names what there is, and what may have been meant.
     """
     match kind:
         case PauseKind.CHAIN | PauseKind.LANE:
-            return Target(kind, str(chain_id_of(kind.value, text, chains)))
+            return Target(kind, str(chain_id_of(kind.value, text, known.chains)))
         case PauseKind.ROUTE:
-            known = sorted(str(route) for route in routes)
-            if text not in known:
-                raise UnknownRecord(f"route: {text[:80]!r} is not carried; known: {_some(known)}")
+            routes = sorted(str(route) for route in known.routes)
+            if text not in routes:
+                raise UnknownRecord(f"route: {text[:80]!r} is not carried; {_near(text, routes)}")
             return Target(kind, text)
         case PauseKind.SIGNER:
             if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
                 raise UnknownRecord(f"signer: {text[:80]!r} is not 0x and 40 hex digits")
-            if signers is not None and text.lower() not in signers:
-                ours = _some(sorted(signers))
-                raise UnknownRecord(f"signer: {text} is none of ours; known: {ours}")
-            return Target(kind, text.lower())
+            address = text.lower()
+            if address not in known.signers and not known.unread:
+                near = _near(address, sorted(known.signers))
+                raise UnknownRecord(f"signer: {text} is none of ours; {near}")
+            return Target(kind, address)
+
+
+def target_to_resume(
+    kind: PauseKind, text: str, known: Nameable, paused: Collection[Target]
+) -> Target:
+    """What a person names that may be paused; also what is configured no more, if it is paused.
+
+    `UnknownRecord` names what is paused when it is neither.
+    """
+    try:
+        found = target_of(kind, text, known)
+    except UnknownRecord as unknown:
+        names = sorted(one.name for one in paused if one.kind is kind)
+        wanted = text.lower() if kind is PauseKind.SIGNER else text
+        if wanted in names:
+            return Target(kind, wanted)
+        raise UnknownRecord(f"{unknown}; paused: {_some(names)}") from None
+    return found
 
 
 def chain_id_of(field: str, text: str, chains: Mapping[str, ChainId]) -> ChainId:
     """The configured chain of this name or id; `UnknownRecord` names those that there are."""
+    return chains[chain_name_of(field, text, chains)]
+
+
+def chain_name_of(field: str, text: str, chains: Mapping[str, ChainId]) -> str:
+    """The name of the configured chain of this name or id; `UnknownRecord` as above."""
     if text in chains:
-        return chains[text]
-    found = next((one for one in chains.values() if str(one) == text), None)
+        return text
+    found = next((name for name, one in chains.items() if str(one) == text), None)
     if found is None:
-        known = _some(sorted(chains))
-        raise UnknownRecord(f"{field}: {text[:80]!r} is no configured chain; known: {known}")
+        near = _near(text, sorted(chains))
+        raise UnknownRecord(f"{field}: {text[:80]!r} is no configured chain; {near}")
     return found
+
+
+def _near(text: str, names: list[str]) -> str:
+    """What may have been meant, and what there is."""
+    close = difflib.get_close_matches(text[:200], names, n=1, cutoff=0.6)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"{meant}known: {_some(names)}"
 
 
 def _some(names: list[str]) -> str:

@@ -113,6 +113,10 @@ class ChainReader(Protocol):
         """One raw JSON-RPC call, for what only a protocol needs (`eth_getProof`, `zks_...`)."""
         ...
 
+    async def batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """Raw (method, params) in as few requests as can be; a `RelayerError` for a refusal."""
+        ...
+
 
 # --- trees -----------------------------------------------------------------------------------
 
@@ -229,6 +233,9 @@ class Wait:
     recheck_s: float = 60.0
     """Seconds until it is looked at again even when no gate opens."""
     clocks: tuple[Clock, ...] = ()
+    disproved: bool = False
+    """A root that the destination accepts (or the origin now) has another message in its place: if
+    it was ever read otherwise, that reading takes the place of the stored one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,10 +363,10 @@ class Adapter(Protocol):
         """Say what a failed call means. Pure."""
         ...
 
-    async def truth(self) -> Sequence[TreeTruth]:
-        """The chain's own leaf count and root of each tree at a final block, for the auditor.
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        """An origin's own leaf count and root of each tree at a final block, for its auditor.
 
-        A tree whose origin does not answer is left out: the others are audited all the same.
+        Empty for a chain without trees of this bridge, and when it does not answer.
         """
         ...
 
@@ -390,6 +397,30 @@ class Checkable(Protocol):
 
     def expectations(self) -> Sequence[Expectation]:
         """What the settings expect of the contracts, asked by `check-config --online`. Pure."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How long a bridge lets messages of a route wait, from a final origin block to a delivery."""
+
+    earliest_s: float
+    """No message is faster."""
+    latest_s: float | None
+    """Time enough while nothing is odd: nobody disputes, nobody is down. None: not known."""
+    rests_on: str
+    """What is counted, in words: shown to whoever waits."""
+
+
+@runtime_checkable
+class Foreseeable(Protocol):
+    """An adapter that knows how long its messages take; a protocol may fill it in."""
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        """By contracts and settings, never by guess: a route of which nothing is known is left out.
+
+        Asked about once a minute; raises `Transient` when a contract cannot be read now.
+        """
         ...
 
 

@@ -191,7 +191,7 @@ async def run(
         loop.add_signal_handler(number, stop.set)
     owner = settings.instance or f"{socket.gethostname()}:{os.getpid()}"
     log = structlog.get_logger("relayer").bind(instance=owner)
-    sources = Sources(reread or (lambda: settings), logging or Logging(settings.log.level))
+    sources = Sources(reread or (lambda: settings), logging or Logging(settings.log.level), owner)
     metrics = Metrics(version=__version__)
     api_metrics = ApiMetrics(metrics.registry)
     async with _opened_store(settings) as store:
@@ -291,7 +291,7 @@ async def _serve_operators(
     at = parts.settings.operator
     if at is None:
         return
-    door = Door(desk.tokens, parts.store, parts.metrics, now=now)
+    door = Door(desk.tokens, parts.store, parts.metrics, now=now, hide=desk.hide)
     app = build_app(store=parts.store, running=desk, door=door, now=now, beside=beside)
     server = WebServer(app, section="operator", host=at.host, port=at.port)
     port = await server.start()
@@ -307,7 +307,7 @@ def _dapp_api(generations: Generations[Parts]) -> DappApi:
         addresses = {
             chain.chain_id: sorted(parts.signers_of(name)) for name, chain in parts.chains.items()
         }
-        return Served(parts.chains, parts.engine.adapters, addresses)
+        return Served(parts.chains, parts.engine.adapters, addresses, parts.engine.pauses.all())
 
     parts = generations.present
     http = parts.settings.http
@@ -357,7 +357,7 @@ async def backfill(
         if isinstance(blocks, str):
             block = await block_of(chain, blocks)
             blocks = block, block
-        asked = await ask_again(parts, chain_name, *blocks)
+        asked = await ask_again(parts, chain, *blocks)
         await see_through(parts, chain, asked, progress)
     return asked.first, asked.last
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from pydantic import BaseModel
 
-from relayer import protocols
-from relayer.acts import Act, PauseKind, Target, target_of
-from relayer.errors import ConfigInvalid, IllegalTransition, RelayerError
+from relayer.acts import Act, Nameable
+from relayer.errors import IllegalTransition, RelayerError
 from relayer.generations import Generations
 from relayer.message import BlockNumber, ChainId, Timestamp, TxHash
 from relayer.ops.logs import Logging
 from relayer.ops.operator.tokens import Tokens
 from relayer.ops.views import printable
 from relayer.parts import Parts
-from relayer.rereading import ask_again, block_of, chain_named
-from relayer.settings import Settings, masked, parse_section, read_tokens, secrets_in
+from relayer.reloading import differences, refuse_fixed, replaced_files, unreached
+from relayer.rereading import ask_again, block_of, chain_named, open_ranges, take_back
+from relayer.sections import effective, secrets_of
+from relayer.settings import Settings, exposed_files, fingerprints, read_tokens
 
-FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
-"""Sections that the parts of the process outside of any generation were made from."""
-BY_NAME = ("chains", "bridges")
+TOKENS = "operator.token_files"
+"""Fields of files that no agent works with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,8 @@ class Sources:
 
     reread: Callable[[], Settings]
     logging: Logging
+    replica: str
+    """What this process calls itself."""
 
 
 class Desk:
@@ -45,6 +46,8 @@ class Desk:
         self._sources = sources
         self._now = now
         self._asked: _Ask | None = None
+        self._signalled = False
+        self._files: Mapping[str, str] = {}
         self._bell = asyncio.Event()
         self._log = structlog.get_logger("relayer")
         self.tokens = Tokens({})
@@ -61,19 +64,37 @@ class Desk:
     def level(self) -> str:
         return self._sources.logging.level
 
+    @property
+    def replica(self) -> str:
+        return self._sources.replica
+
     def set_level(self, level: str) -> None:
         self._sources.logging.set_level(level)
         self._log.warning("log_level_set", level=level)
 
+    def hide(self, text: str) -> str:
+        """What a person wrote, without the secrets and tokens of this process."""
+        return self._sources.logging.redactor.without_known(text)
+
     def config(self) -> dict[str, Any]:
         return effective(self._parts.settings)
 
-    def target(self, kind: PauseKind, text: str) -> Target:
+    @property
+    def webhooks(self) -> Sequence[str]:
+        return [webhook.name for webhook in self._parts.settings.webhooks]
+
+    @property
+    def nameable(self) -> Nameable:
         parts = self._parts
-        signers = {one for chain in parts.chains for one in parts.signers_of(chain)}
-        return target_of(
-            kind, text, chains=parts.chain_ids, routes=parts.routes, signers=signers or None
-        )
+        stated = {
+            signer.address
+            for chain in parts.settings.chains.values()
+            for signer in chain.signers
+            if signer.address is not None
+        }
+        opened = {one for chain in parts.chains for one in parts.signers_of(chain)}
+        unread = [field for roster in parts.rosters.values() for field in roster.unread]
+        return Nameable(parts.chain_ids, parts.routes, opened | stated, unread)
 
     async def look_at_pauses(self) -> None:
         await self._parts.engine.pauses.refresh()
@@ -84,26 +105,29 @@ class Desk:
         self, chain: str, *, first: int | None, last: int | None, tx: str | None
     ) -> dict[str, Any]:
         parts = self._parts
+        client = chain_named(parts, chain)
         if tx is not None:
-            first = last = await block_of(chain_named(parts, chain), TxHash(tx.lower()))
+            first = last = await block_of(client, TxHash(tx.lower()))
         asked = await ask_again(
-            parts, chain, BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
+            parts, client, BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
         )
-        parts.bells[parts.chain_ids[chain]].follower.ring()
-        return {"chain": chain, "first": asked.first, "last": asked.last}
+        parts.bells[client.chain_id].follower.ring()
+        return {"chain": client.name, "first": asked.first, "last": asked.last}
 
     async def backfills(self) -> Sequence[dict[str, Any]]:
-        parts = self._parts
-        return [
-            {"chain": name, "first": one.first, "last": one.last, "next": one.at}
-            for name, chain in sorted(parts.chain_ids.items())
-            for one in await parts.store.rescans(chain)
-        ]
+        return await open_ranges(self._parts.store, self._parts.chain_ids)
+
+    async def cancel_backfill(self, chain: str, *, first: int, last: int) -> dict[str, Any]:
+        client = chain_named(self._parts, chain)
+        blocks = BlockNumber(first), BlockNumber(last)
+        await take_back(self._parts.store, client.chain_id, client.name, blocks)
+        return {"chain": client.name, "first": first, "last": last, "cancelled": True}
 
     # --- reloading ---------------------------------------------------------------------------
 
     def take_up(self, settings: Settings) -> None:
         """Know the tokens and secrets of these settings; ConfigInvalid when a file is wrong."""
+        self._files = fingerprints(settings)
         self.tokens.replace(self._secrets(settings))
 
     async def reload(self) -> dict[str, Any]:
@@ -112,15 +136,22 @@ class Desk:
         ConfigInvalid (or what a chain has to say against it) when it is refused: then nothing
         has changed.
         """
+        if self._asked is not None:
+            busy = IllegalTransition("a reload is under way; ask again when it is done")
+            self._refused(busy)
+            raise busy
         # Shielded: whoever asked may go away, the reload is done or refused all the same.
         return await asyncio.shield(self._ask(by_signal=False))
 
     def reload_soon(self) -> None:
-        """What SIGHUP does: reload, and tell the log and the audit log how it went."""
-        try:
+        """What SIGHUP does: reload, and tell the log and the audit log how it went.
+
+        During another reload it is remembered: the file may have changed since that one read it.
+        """
+        if self._asked is None:
             self._ask(by_signal=True)
-        except IllegalTransition as busy:
-            self._log.warning("reload_refused", error=str(busy))
+        else:
+            self._signalled = True
 
     async def run(self) -> None:
         """Do what `reload` asks for, one after another, until cancelled."""
@@ -132,10 +163,11 @@ class Desk:
                 await self._answer(self._asked)
             finally:
                 self._asked = None
+            if self._signalled:
+                self._signalled = False
+                self._ask(by_signal=True)
 
     def _ask(self, *, by_signal: bool) -> asyncio.Future[dict[str, Any]]:
-        if self._asked is not None:
-            raise IllegalTransition("a reload is under way; ask again when it is done")
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(_retrieved)
         self._asked = _Ask(answer, by_signal)
@@ -144,45 +176,64 @@ class Desk:
 
     async def _answer(self, asked: _Ask) -> None:
         try:
-            changes = await self._reload()
+            changes, warnings = await self._reload()
         except RelayerError as error:
-            self._log.error("reload_refused", error=str(error)[:1000])
             refusal = error
         except Exception:  # noqa: BLE001 - a bug in what is new must not end what works
             self._log.exception("reload_crashed")
             refusal = RelayerError("internal error; see the log: nothing has changed")
         else:
-            self._log.warning("reloaded", changes=changes)
+            outcome = "taken_up" if changes else "unchanged"
+            self._parts.metrics.reloaded(outcome)
+            self._log.warning("reloaded", outcome=outcome, changes=changes, warnings=warnings)
             if asked.by_signal:
                 await self._note("ok", ", ".join(changes) or "nothing changed")
-            asked.answer.set_result({"reloaded": True, "changes": changes})
+            told = {"reloaded": bool(changes), "changes": changes, "warnings": warnings}
+            asked.answer.set_result({**told, "replica": self.replica})
             return
+        self._refused(refusal)
         if asked.by_signal:
             await self._note("refused", str(refusal))
         asked.answer.set_exception(refusal)
 
-    async def _reload(self) -> list[str]:
-        """The paths that changed."""
+    def _refused(self, why: RelayerError) -> None:
+        self._parts.metrics.reloaded("refused")
+        self._log.error("reload_refused", error=str(why)[:1000])
+
+    async def _reload(self) -> tuple[list[str], list[str]]:
+        """What changed, and what of it does not answer."""
         former = self._parts
         settings = self._sources.reread()
         refuse_fixed(former.settings, settings)
+        files = fingerprints(settings)  # before they are read: a later change is found next time
         tokens = self._secrets(settings)
-        parts = await self._generations.replace(settings)
+        changes = list(differences(former.settings, settings))
+        replaced = replaced_files(self._files, files)
+        warnings: list[str] = []
+        if changes or any(not field.startswith(TOKENS) for field in replaced):
+            warnings = await unreached(former.settings, settings)
+            parts = await self._generations.replace(settings)
+            _forget_gone(former, parts)
         self.tokens.replace(tokens)
+        self._files = files
         if settings.log.level != former.settings.log.level:
             self._sources.logging.set_level(settings.log.level)
-        _forget_gone(former, parts)
-        return list(differences(former.settings, settings))
+        return [*changes, *(f"{field} holds something else" for field in replaced)], warnings
 
     def _secrets(self, settings: Settings) -> dict[str, str]:
         """The tokens of these settings; no secret of theirs is logged from here on."""
         tokens = {} if settings.operator is None else read_tokens(settings.operator)
-        self._sources.logging.learn([*_secrets_of(settings), *tokens.values()])
+        self._sources.logging.learn([*secrets_of(settings), *tokens.values()])
+        for one in exposed_files(settings):
+            self._log.warning("secret_file_exposed", field=one.field, text=one.text)
         return tokens
 
     async def _note(self, outcome: str, detail: str) -> None:
         """The line of a signal; a request's own is written where it came in."""
-        act = Act(self._now(), "signal", "local", "SIGHUP", "", outcome, printable(detail))
+        act = Act(
+            self._now(), "signal", "local", "SIGHUP", "", outcome, printable(self.hide(detail))
+        )
+        self._parts.metrics.operator_act(outcome)
         try:
             await self._parts.store.note_act(act)
         except RelayerError as away:
@@ -195,66 +246,6 @@ class _Ask:
 
     answer: asyncio.Future[dict[str, Any]]
     by_signal: bool
-
-
-def effective(settings: Settings) -> dict[str, Any]:
-    """All that is in force, defaults too, with every secret hidden."""
-    shown: dict[str, Any] = masked(settings)
-    for name, raw in settings.bridges.items():
-        shown["bridges"][name] = {"protocol": raw["protocol"], **masked(_section(name, raw))}
-    return shown
-
-
-def refuse_fixed(former: Settings, settings: Settings) -> None:
-    """ConfigInvalid with a line for each section that only a restart can change."""
-    names = [name for name in FIXED if getattr(former, name) != getattr(settings, name)]
-    if _address(former) != _address(settings):
-        names.append("operator")
-    if former.log.format != settings.log.format:
-        names.append("log.format")
-    if names:
-        raise ConfigInvalid(
-            "\n".join(
-                f"{name}: cannot be changed while the relayer runs; put it back, or restart"
-                for name in names
-            )
-        )
-
-
-def differences(former: Settings, settings: Settings) -> Iterator[str]:
-    """Paths of what differs, for example `chains.gamma added`."""
-    for name in type(settings).model_fields:
-        before, after = getattr(former, name), getattr(settings, name)
-        if before == after:
-            continue
-        if name not in BY_NAME:
-            yield name
-            continue
-        yield from (f"{name}.{key} added" for key in after if key not in before)
-        yield from (f"{name}.{key} removed" for key in before if key not in after)
-        yield from (
-            f"{name}.{key} changed" for key in after if key in before and before[key] != after[key]
-        )
-
-
-def _address(settings: Settings) -> tuple[str, int] | None:
-    at = settings.operator
-    return None if at is None else (at.host, at.port)
-
-
-def _secrets_of(settings: Settings) -> list[str]:
-    """The secrets of all sections, those that only a protocol knows as such included."""
-    found = secrets_in(settings)
-    for name, raw in settings.bridges.items():
-        found += secrets_in(_section(name, raw))
-    return found
-
-
-def _section(name: str, raw: Mapping[str, Any]) -> BaseModel:
-    """A bridge's section as its protocol reads it."""
-    plugin = protocols.load(str(raw["protocol"]))
-    fields = {key: value for key, value in raw.items() if key != "protocol"}
-    return parse_section(plugin.settings, fields, f"bridges.{name}")
 
 
 def _forget_gone(former: Parts, parts: Parts) -> None:

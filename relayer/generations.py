@@ -72,6 +72,7 @@ class Generations(Generic[P]):
             if self.is_stuck:
                 raise Fatal("the agents of the former configuration do not stop")
             if self._handed_over.is_set():
+                _tell_of_a_failure(work)
                 await self._succeed()
             else:
                 work.result()  # an error of its own: nobody asked it to end
@@ -112,6 +113,13 @@ class Generations(Generic[P]):
         self._present.works.set()
         pause_s = round(time.monotonic() - self._stopped_at, 3)
         structlog.get_logger("relayer").info("took_over", pause_s=pause_s)
+
+
+def _tell_of_a_failure(work: asyncio.Task[None]) -> None:
+    """What failed while it handed over ends nobody any more, but it must not go unseen."""
+    error = None if work.cancelled() else work.exception()
+    if error is not None:
+        structlog.get_logger("relayer").error("former_generation_failed", exc_info=error)
 
 
 class _Opened(Generic[P]):

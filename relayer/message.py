@@ -120,7 +120,6 @@ class Reason(StrEnum):
     HELD_BY_OPERATOR = "held_by_operator"
     DENIED_BY_POLICY = "denied_by_policy"
     UNSUPPORTED = "unsupported"
-    UNTRUSTED_ROOT = "untrusted_root"
     # dead
     DROPPED_BY_OPERATOR = "dropped_by_operator"
     RETRIES_EXHAUSTED = "retries_exhausted"
@@ -217,7 +216,8 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """What somebody paid on the origin chain for one delivery (sums over all payment events)."""
+    """What was paid on the origin chain for one delivery: sums over the 32 payments with the most
+    gas and the 32 of the most money."""
 
     gas: Gas = Gas(0)
     """Destination gas units bought."""
@@ -251,6 +251,8 @@ class Record:
     """Last failure's decoded revert, simulation, transaction; bounded."""
     tx: TxHash | None
     """The last transaction that carried it (ours or another's)."""
+    refused_since: Timestamp | None = None
+    """When a simulation first failed with a wait, since one last passed or a person took it up."""
 
     @property
     def id(self) -> MessageId:

@@ -5,43 +5,69 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from relayer.acts import Target
+from relayer.acts import Target, chain_name_of
 from relayer.chains import ChainClient
 from relayer.errors import ConfigInvalid, IllegalTransition, UnknownRecord
-from relayer.message import BlockNumber, TxHash
+from relayer.message import BlockNumber, ChainId, TxHash
 from relayer.ops.views import printable
 from relayer.parts import Parts
 from relayer.pipeline.follower import Follower
 from relayer.pipeline.lane import make_follower
-from relayer.store import Lease, Rescan, Role
+from relayer.store import Lease, Rescan, Role, Store
 
 WATCH_EVERY_S = 0.5
 
 
-async def ask_again(parts: Parts, name: str, first: BlockNumber, last: BlockNumber) -> Rescan:
+async def ask_again(
+    parts: Parts, chain: ChainClient, first: BlockNumber, last: BlockNumber
+) -> Rescan:
     """Note an inclusive range as wanted; `ConfigInvalid` when it is not final yet.
 
     A running follower does it when there is one; until then it stays asked for.
     """
-    chain = chain_named(parts, name)
     final = await chain.final_header()
     if last > final.number:
         raise ConfigInvalid(
-            f"block {last} is not final yet: the newest final block of {name} is {final.number}"
+            f"block {last} is not final yet; the newest final block of {chain.name} is"
+            f" {final.number}: wait, or end the range there"
         )
     await parts.store.ask_rescan(chain.chain_id, first, last)
     return Rescan(first, last, first)
 
 
 def chain_named(parts: Parts, name: str) -> ChainClient:
-    """The configured chain; `UnknownRecord` names those that there are."""
-    chain = parts.chains.get(name)
-    if chain is None:
-        known = ", ".join(sorted(parts.chains))
-        raise UnknownRecord(f"chain: {printable(name, 60)!r} is not configured; known: {known}")
-    return chain
+    """The configured chain of this name or id; `UnknownRecord` names those that there are."""
+    return parts.chains[chain_name_of("chain", name, parts.chain_ids)]
+
+
+async def open_ranges(store: Store, chain_ids: Mapping[str, ChainId]) -> list[dict[str, Any]]:
+    """The ranges that are still to be read, how far each is, and what is in its way."""
+    return [
+        {
+            "chain": name,
+            "first": one.first,
+            "last": one.last,
+            "next": one.at,
+            "failure": printable(one.failure),
+        }
+        for name, chain in sorted(chain_ids.items())
+        for one in await store.rescans(chain)
+    ]
+
+
+async def take_back(
+    store: Store, chain: ChainId, name: str, blocks: tuple[BlockNumber, BlockNumber]
+) -> None:
+    """Have an open range not read again; `UnknownRecord` when none of just these blocks is open."""
+    first, last = blocks
+    if not await store.cancel_rescan(chain, first, last):
+        raise UnknownRecord(
+            f"{name} has no open range {first} to {last}; it may be read by now"
+            " (`relayer backfills` lists what is open)"
+        )
 
 
 async def block_of(chain: ChainClient, tx: TxHash) -> BlockNumber:

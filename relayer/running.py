@@ -90,10 +90,10 @@ class Vitals:
             return
         self._balances_at = self._parts.engine.now() + BALANCES_EVERY_S
         for name, chain in self._parts.chains.items():
-            for address in sorted(self._parts.signers_of(name)):
-                with contextlib.suppress(RelayerError):  # a chain that is down has its own metric
-                    balance = await chain.balance(address)
-                    self._parts.metrics.balance(name, address, balance)
+            signers = sorted(self._parts.signers_of(name))
+            with contextlib.suppress(RelayerError):  # a chain that is down has its own metric
+                for address, account in zip(signers, await chain.accounts(signers), strict=True):
+                    self._parts.metrics.balance(name, address, account.balance)
 
 
 def _chain_readiness(parts: Parts, chain: ChainClient) -> Readiness:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relayer.message import ChainId, EventPage, MessageId, Record, Route, Timestamp, TxHash
-from relayer.ops.api import ApiMetrics, ChainReport, DappApi, RouteReport
+from relayer.ops.api import ApiMetrics, ChainReport, DappApi, Native, Outlook, RouteReport
 from relayer.ops.api.models import MAX_PAGE
 from relayer.ops.api.ports import ApiStore
 from relayer.ops.metrics import Metrics
@@ -20,6 +20,8 @@ class StillNetwork:
     route_reports: list[RouteReport] = field(default_factory=list)
     chain_reports: list[ChainReport] = field(default_factory=list)
     times_s: dict[Route, Sequence[float]] = field(default_factory=dict)
+    coins: dict[ChainId, Native] = field(default_factory=dict)
+    rules: dict[Route, Outlook] = field(default_factory=dict)
     asked: int = 0
 
     async def routes(self) -> Sequence[RouteReport]:
@@ -29,6 +31,12 @@ class StillNetwork:
     async def chains(self) -> Sequence[ChainReport]:
         self.asked += 1
         return self.chain_reports
+
+    def natives(self) -> Mapping[ChainId, Native]:
+        return self.coins
+
+    async def outlooks(self) -> Mapping[Route, Outlook]:
+        return self.rules
 
     async def times(self) -> Mapping[Route, Sequence[float]]:
         return self.times_s

@@ -6,8 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from relayer.adapter import ChainReader, Header, Log, NodeAt, TreeShape, View, ViewResult
-from relayer.errors import RelayerError, StaleEndpoint
+from relayer.adapter import (
+    Adapter,
+    ChainReader,
+    Header,
+    Log,
+    NodeAt,
+    TreeShape,
+    TreeTruth,
+    View,
+    ViewResult,
+)
+from relayer.errors import Permanent, RelayerError, StaleEndpoint
 from relayer.message import (
     Address,
     BlockHash,
@@ -82,6 +92,15 @@ class FakeChain:
     async def rpc(self, method: str, params: Sequence[Any]) -> Any:
         raise StaleEndpoint(f"no method {method}")
 
+    async def batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        answers: list[Any] = []
+        for method, params in requests:
+            try:
+                answers.append(await self.rpc(method, params))
+            except Permanent as refusal:
+                answers.append(refusal)
+        return answers
+
     def _one(self, view: View) -> ViewResult:
         say = self._contracts.get((view.to, view.data[:4]))
         if say is None:
@@ -90,6 +109,12 @@ class FakeChain:
             return ViewResult(True, say(view.data[4:]))
         except Reverts as reverts:
             return ViewResult(False, reverts.revert)
+
+
+async def truths_of(adapter: Adapter) -> list[TreeTruth]:
+    """What the auditors of all origins of a bridge are told."""
+    chains = dict.fromkeys(spec.chain for spec in adapter.trees())
+    return [truth for chain in chains for truth in await adapter.truth(chain)]
 
 
 def fake_header(number: BlockNumber) -> Header:

@@ -6,6 +6,7 @@ not at all; everything else comes from the best endpoint that answers.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections import Counter
@@ -24,7 +25,14 @@ from relayer.chains.heads import MAX_HEAD, Heads
 from relayer.chains.health import EndpointHealth
 from relayer.chains.logs import Topics
 from relayer.chains.pool import Pool
-from relayer.chains.queries import read_receipts, read_views, receipt_key, scan
+from relayer.chains.queries import (
+    Account,
+    read_accounts,
+    read_receipts,
+    read_views,
+    receipt_key,
+    scan,
+)
 from relayer.chains.redaction import shown_names
 from relayer.chains.refusals import may_differ_elsewhere
 from relayer.chains.wire import octets, quantity
@@ -36,6 +44,9 @@ T = TypeVar("T")
 
 FRESH_HEAD = 0.25
 """A latest header is used again for this part of a poll interval."""
+WATCHED_HEAD = 2.0
+"""The same while heads are watched and none newer was told of: a watch that fell silent is noticed
+later than this."""
 LEAST_PROBE_S = 2.0
 MOST_PROBE_S = 30.0
 IDLE_SOCKETS_S = 30.0
@@ -93,7 +104,9 @@ class ChainClient:
             block_time_s=settings.block_time_s,
         )
         self._latest: tuple[float, Header] | None = None
-        self._told: int | None = None
+        self._tip: tuple[float, Header, Header] | None = None
+        self._reading_head = asyncio.Lock()
+        self._told: BlockNumber | None = None
 
     def __repr__(self) -> str:
         return f"ChainClient({self.name}, {self.settings.id})"
@@ -158,17 +171,11 @@ class ChainClient:
     async def header(self, block: BlockNumber | BlockHash | str) -> Header:
         """A header by number, hash or tag; `StaleEndpoint` when no endpoint knows it.
 
-        `latest` may be a fraction of a poll interval old, a whole one while heads are watched and
+        `latest` may be a fraction of a poll interval old, two of them while heads are watched and
         none newer was told of.
         """
-        if block == "latest" and self._latest is not None:
-            at, known = self._latest
-            is_newest = self._told is not None and known.number >= self._told
-            fresh_s = self.settings.poll_s * (1.0 if is_newest else FRESH_HEAD)
-            if 0 <= self._clock() - at < fresh_s:
-                return known
         if block == "latest":
-            return self._remember(await newest_header(self._pool, "latest"))
+            return await self._latest_header()
         if isinstance(block, str) and block in TAGS:
             return await newest_header(self._pool, block)
         return await agreed_header(self._pool, block)
@@ -180,23 +187,40 @@ class ChainClient:
     async def tip(self) -> tuple[Header, Header]:
         """(latest, newest final) by the chain's finality rule, in one batch of one endpoint.
 
-        With a quorum, each is the newest block that `quorum` endpoints have, with the same hash.
+        Two poll intervals old at most while heads are watched and none newer was told of. With a
+        quorum, each is the newest block that `quorum` endpoints have, with the same hash.
         """
         await self._learn()
+        async with self._reading_head:
+            if self._tip is None or not self._is_fresh(*self._tip[:2], unwatched=0):
+                head, final = await self._read_tip()
+                self._latest = self._clock(), head
+                self._tip = *self._latest, final
+            return self._tip[1:]
+
+    async def _latest_header(self) -> Header:
+        """All who ask for it at once share one answer."""
+        async with self._reading_head:
+            if self._latest is None or not self._is_fresh(*self._latest, unwatched=FRESH_HEAD):
+                self._latest = self._clock(), await newest_header(self._pool, "latest")
+            return self._latest[1]
+
+    def _is_fresh(self, at: float, head: Header, *, unwatched: float) -> bool:
+        is_newest = self._told is not None and head.number >= self._told
+        fresh_s = self.settings.poll_s * (WATCHED_HEAD if is_newest else unwatched)
+        return 0 <= self._clock() - at < fresh_s
+
+    async def _read_tip(self) -> tuple[Header, Header]:
         rule = self.settings.finality
         if self._pool.quorum == 1:
-            head, final = await self._pool.ask("tip", lambda e: read_tip(e, rule))
-            return self._remember(head), final
-        head = self._remember(await newest_header(self._pool, "latest"))
+            read = partial(read_tip, rule=rule, told=self._told)
+            return await self._pool.ask("tip", read)
+        head = await newest_header(self._pool, "latest")
         if rule.tag == "latest":
             return head, head
         if rule.tag is not None:
             return head, await newest_header(self._pool, rule.tag)
         return head, await self.header(final_number(rule, head.number))
-
-    def _remember(self, head: Header) -> Header:
-        self._latest = (self._clock(), head)
-        return head
 
     # --- logs --------------------------------------------------------------------------------
 
@@ -259,17 +283,21 @@ class ChainClient:
         """Gas units that a JSON-RPC call object needs; `CallReverted` when it would revert."""
         return await self._number("eth_estimateGas", [call])
 
-    async def nonce(self, address: Address, tag: str) -> int:
-        """Transactions sent by an account: `latest` as the quorum has it, of `pending` the most
-        that any endpoint knows."""
-        method = "eth_getTransactionCount"
-        if tag == "pending":
-            ask = partial(_count, method=method, params=[address, tag])
-            return max(await self._pool.ask_each(method, ask))
+    async def accounts(self, addresses: Sequence[Address]) -> list[Account]:
+        """Nonce and balance of each, in order, at the latest block, as the quorum has it."""
+        if not addresses:
+            return []
+        block = "latest"
         if self._pool.quorum > 1:
-            tag = block_param((await self.header(tag)).number)
-        ask = partial(_count, method=method, params=[address, tag])
-        return await self._agree(method, ask, lambda count: count)
+            block = block_param((await self.header(block)).number)
+        read = partial(read_accounts, addresses=addresses, block=block)
+        return await self._agree("accounts", read, tuple)
+
+    async def pending_nonce(self, address: Address) -> int:
+        """Transactions sent by an account, pending ones too: the most that any endpoint knows."""
+        method = "eth_getTransactionCount"
+        ask = partial(_count, method=method, params=[address, "pending"])
+        return max(await self._pool.ask_each(method, ask))
 
     async def balance(self, address: Address) -> int:
         """Wei at the latest block."""
@@ -282,13 +310,13 @@ class ChainClient:
 
     # --- transactions ------------------------------------------------------------------------
 
-    async def send_raw(self, raw: bytes) -> None:
-        """Give a signed transaction to all endpoints; one that takes or has it is enough.
+    async def send_raw(self, raws: Sequence[bytes]) -> list[RelayerError | None]:
+        """Give signed transactions to all endpoints; one that takes or has each is enough.
 
-        `RpcRefused` when all that answered refuse it (see `transactions.classify_send_error`),
-        `EndpointsExhausted` when none answered.
+        In order, None or why nobody took it: `RpcRefused` when some refused it (see
+        `transactions.classify_send_error`), `EndpointsExhausted` when none answered.
         """
-        await send_to_all(self._pool, raw)
+        return await send_to_all(self._pool, raws)
 
     async def receipts(self, hashes: Sequence[TxHash]) -> list[dict[str, Any] | None]:
         """Receipts in order; None for a transaction of which `quorum` endpoints do not tell the
@@ -332,7 +360,7 @@ class ChainClient:
         )
         async with contextlib.aclosing(heads.stream()) as stream:
             async for number in stream:
-                self._told = number
+                self._told = BlockNumber(number)
                 yield number
 
     async def _height(self) -> BlockNumber:

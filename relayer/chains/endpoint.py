@@ -26,8 +26,8 @@ from relayer.settings import EndpointSettings
 Request: TypeAlias = tuple[str, Sequence[Any]]
 """(method, params)."""
 
-RpcObserver: TypeAlias = Callable[[str, str, str, str, float], None]
-"""(chain, endpoint, method or `batch`, `ok` or an error label, seconds) per HTTP request."""
+RpcObserver: TypeAlias = Callable[[str, str, Sequence[str], str, float], None]
+"""(chain, endpoint, methods called, `ok` or an error label, seconds) per HTTP request."""
 
 Clock: TypeAlias = Callable[[], float]
 
@@ -288,8 +288,8 @@ class Endpoint(AsyncJSONBaseProvider):
 
     def _observe(self, requests: Sequence[Request], outcome: str, seconds: float) -> None:
         if self._observer is not None:
-            method = requests[0][0] if len(requests) == 1 else "batch"
-            self._observer(self._chain, self.name, method, outcome, seconds)
+            methods = [method for method, _ in requests]
+            self._observer(self._chain, self.name, methods, outcome, seconds)
 
 
 def _is_error(reply: Any) -> bool:

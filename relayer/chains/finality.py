@@ -13,7 +13,8 @@ from relayer.adapter import Header
 from relayer.chains.endpoint import Endpoint
 from relayer.chains.headers import header_request, parse_header
 from relayer.chains.pool import Pool
-from relayer.errors import BadChainData, EndpointsDisagree, RelayerError, StaleEndpoint
+from relayer.chains.queries import value
+from relayer.errors import BadChainData, EndpointsDisagree, StaleEndpoint
 from relayer.message import BlockNumber
 from relayer.settings import FinalitySettings
 
@@ -52,19 +53,34 @@ async def newest_header(pool: Pool, tag: str) -> Header:
     return await agreed_header(pool, numbers[-1])
 
 
-async def read_tip(endpoint: Endpoint, rule: FinalitySettings) -> tuple[Header, Header]:
-    """(latest, final) of one endpoint: one batch for a tag, one more request for a depth."""
+async def read_tip(
+    endpoint: Endpoint, rule: FinalitySettings, told: BlockNumber | None = None
+) -> tuple[Header, Header]:
+    """(latest, final) of one endpoint, in one batch; by a depth, only if its latest is `told`.
+
+    Otherwise the block at the depth takes a second request.
+    """
     if rule.tag == "latest" or rule.depth == 0:
         head = await read_header(endpoint, "latest")
         return head, head
-    if rule.tag is None:
-        head = await read_header(endpoint, "latest")
-        return head, await read_header(endpoint, final_number(rule, head.number))
-    answers = await endpoint.batch([header_request("latest"), header_request(rule.tag)])
-    for answer in answers:
-        if isinstance(answer, RelayerError):
-            raise answer
-    head, final = parse_header(answers[0], "latest"), parse_header(answers[1], rule.tag)
+    guess: BlockNumber | str | None = rule.tag
+    if guess is None:
+        if told is None:
+            return await _read_deep(endpoint, rule, await read_header(endpoint, "latest"))
+        guess = final_number(rule, told)
+    head_answer, final_answer = await endpoint.batch(
+        [header_request("latest"), header_request(guess)]
+    )
+    head = parse_header(value(head_answer), "latest")
+    if rule.tag is None and head.number != told:
+        return await _read_deep(endpoint, rule, head)
+    final = parse_header(value(final_answer), guess)
     if final.number > head.number:
         raise BadChainData(f"final block {final.number} is after the latest, {head.number}")
     return head, final
+
+
+async def _read_deep(
+    endpoint: Endpoint, rule: FinalitySettings, head: Header
+) -> tuple[Header, Header]:
+    return head, await read_header(endpoint, final_number(rule, head.number))

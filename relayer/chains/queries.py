@@ -1,9 +1,10 @@
-"""Typed questions to one endpoint that take more than one request: scans, views, receipts."""
+"""Typed questions to one endpoint that are batches: scans, views, accounts, receipts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from relayer.adapter import Header, Log, View, ViewResult
@@ -20,7 +21,7 @@ from relayer.errors import (
     RpcRefused,
     StaleEndpoint,
 )
-from relayer.message import Address, BlockNumber, ChainId, TxHash
+from relayer.message import Address, BlockNumber, ChainId, TxHash, Wei
 
 MUTE = ViewResult(False, b"")
 RECEIPT_FIELDS = ("transactionHash", "blockHash", "blockNumber", "status", "gasUsed")
@@ -111,6 +112,32 @@ async def _read_apart(endpoint: Endpoint, views: Sequence[View], block: str) -> 
         if isinstance(answer, CallReverted)
         else ViewResult(True, octets(value(answer), "eth_call answer"))
         for answer in answers
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as one block has it."""
+
+    nonce: int
+    """Transactions it has sent."""
+    balance: Wei
+
+
+async def read_accounts(
+    endpoint: Endpoint, addresses: Sequence[Address], block: str
+) -> list[Account]:
+    """Accounts in order, from one batch.
+
+    Should a block come between the answers, the balance is the later one: what a transaction has
+    cost is missing from it before its nonce shows that it was mined, never the other way round.
+    """
+    asked = ("eth_getTransactionCount", "eth_getBalance")
+    answers = await endpoint.batch([(how, [who, block]) for who in addresses for how in asked])
+    numbers = [quantity(value(answer), "an account's answer") for answer in answers]
+    return [
+        Account(nonce, Wei(balance))
+        for nonce, balance in zip(numbers[::2], numbers[1::2], strict=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -10,18 +11,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
+
 from relayer.acts import Act
-from relayer.cli.health import reachable
+from relayer.cli.health import reachable, silence
 from relayer.errors import (
     ConfigInvalid,
     EndpointDown,
     IllegalTransition,
     Permanent,
     RelayerError,
+    Transient,
     UnknownRecord,
 )
+from relayer.ops.logs import Redactor
 from relayer.ops.views import printable
-from relayer.settings import Settings, read_tokens
+from relayer.settings import Settings, read_tokens, secrets_in
 
 if TYPE_CHECKING:
     from relayer.store import Store
@@ -34,6 +39,7 @@ T = TypeVar("T")
 
 
 async def written_down(
+    settings: Settings,
     store: Store,
     what: str,
     arguments: Mapping[str, Any],
@@ -42,19 +48,38 @@ async def written_down(
     told: Callable[[T], str],
 ) -> T:
     """Do the work and leave one line of it in the audit log, also when it is refused."""
+    hide = hider(settings)
     outcome, detail = "failed", "cut off"
     try:
         done = await work
         outcome, detail = "ok", told(done)
         return done
     except RelayerError as error:
-        outcome, detail = "refused", str(error)
+        outcome = "failed" if isinstance(error, Transient) else "refused"
+        detail = str(error)
         raise
     finally:
         given = {key: value for key, value in arguments.items() if value not in (None, False, ())}
-        await store.note_act(
-            Act(store.now(), whoami(), "local", what, json.dumps(given), outcome, detail)
-        )
+        text = hide(json.dumps(given, ensure_ascii=False))
+        act = Act(store.now(), whoami(), "local", what, text, outcome, hide(detail))
+        try:
+            await store.note_act(act)
+        except RelayerError as away:  # what was done is done; the outcome must not look otherwise
+            why = printable(str(away), 300)
+            click.echo(f"warning: the audit log has no line of this ({why})", err=True)
+
+
+def hider(settings: Settings) -> Callable[[str], str]:
+    """Takes the secrets and tokens of this configuration out of what a person wrote."""
+    from relayer.sections import secrets_of
+
+    secrets = secrets_in(settings)
+    with contextlib.suppress(ConfigInvalid):  # a wrong section must not keep anybody from acting
+        secrets += secrets_of(settings)
+    if settings.operator is not None:
+        with contextlib.suppress(ConfigInvalid):  # not everybody here may read the tokens
+            secrets += read_tokens(settings.operator).values()
+    return Redactor(secrets).without_known
 
 
 def whoami() -> str:
@@ -79,6 +104,7 @@ def ask_running(
         )
     if at.port == 0:
         raise ConfigInvalid("operator.port: 0 means any free one, so it cannot be asked; name one")
+    place = f"operator {at.host}:{at.port}"
     token = next(iter(read_tokens(at).values()))
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     connection = HTTPConnection(reachable(at.host), at.port, timeout=ANSWER_WITHIN_S)
@@ -87,12 +113,15 @@ def ask_running(
         connection.request(method, f"/v1/operator/{path}", text, headers)
         response = connection.getresponse()
         status, answer = response.status, json.loads(response.read(MAX_ANSWER))
-    except (OSError, HTTPException, ValueError, RecursionError) as error:
-        raise EndpointDown(f"operator {at.host}:{at.port}", printable(repr(error), 200)) from None
+    except (OSError, HTTPException) as error:
+        way_out = "is the relayer running, and are operator.host and operator.port its own?"
+        raise EndpointDown(place, f"{silence(error)}; {way_out}") from None
+    except (ValueError, RecursionError):
+        raise EndpointDown(place, "its answer is not ours: correct operator.port") from None
     finally:
         connection.close()
     if not isinstance(answer, dict):
-        raise EndpointDown(f"operator {at.host}:{at.port}", "its answer is not ours")
+        raise EndpointDown(place, "its answer is not ours: correct operator.port")
     if status >= 400:
         raise _refusal(status, answer)
     return answer

@@ -37,7 +37,14 @@ from relayer.message import (
     TreeId,
 )
 from relayer.ops.views import Finding, finding_view
-from relayer.settings import Settings, json_schema, parse_section, problems_in
+from relayer.settings import (
+    Exposed,
+    Settings,
+    exposed_files,
+    json_schema,
+    parse_section,
+    problems_in,
+)
 
 
 @click.command(name="check-config")
@@ -124,7 +131,11 @@ def offline_findings(settings: Settings) -> list[Finding]:
         if not chain.signers:
             text = "none: messages to this chain are followed and proved, never sent"
             found.append(Finding(f"chains.{name}.signers", True, text))
-    return found
+    return [*found, *(_exposed(one) for one in exposed_files(settings))]
+
+
+def _exposed(one: Exposed) -> Finding:
+    return Finding(one.field, True, one.text, warns=True)
 
 
 def offline_adapter(settings: Settings, bridge: str, raw: Mapping[str, Any]) -> Adapter:
@@ -211,7 +222,9 @@ def _check_signers(settings: Settings, chain: str) -> list[Finding]:
 
 def findings_table(findings: Sequence[Finding]) -> Table:
     """What was found, one row each."""
-    rows = [("ok" if f.ok else "WRONG", f.subject, f.text) for f in findings]
+    rows = [
+        (("warning" if f.warns else "ok") if f.ok else "WRONG", f.subject, f.text) for f in findings
+    ]
     return table_of(("", "what", "found"), rows)
 
 
@@ -270,6 +283,9 @@ class _SilentChain:
         raise self._silence()
 
     async def rpc(self, method: str, params: Sequence[Any]) -> Any:
+        raise self._silence()
+
+    async def batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         raise self._silence()
 
     def _silence(self) -> EndpointDown:

@@ -29,7 +29,6 @@ PEOPLE: Mapping[Reason, str] = {
     Reason.GAS_CAP_EXCEEDED: "raise lane.gas_cap if the recipient is trusted, then `relayer retry`",
     Reason.BUDGET_SPENT: "wait for the next day, or raise the budget in policy.fee",
     Reason.ROOT_MISMATCH: "see RelayerRootNotTrusted in the runbook",
-    Reason.UNTRUSTED_ROOT: "see RelayerRootNotTrusted in the runbook",
     Reason.SOURCE_UNREACHABLE: "`relayer show ID` names what does not answer",
     Reason.UNSUPPORTED: "is the bridge in the configuration of every replica?",
     Reason.INTERNAL_ERROR: "the log has the traceback; report it",

@@ -70,7 +70,7 @@ def ask(host: str, port: int) -> Verdict:
         response = connection.getresponse()
         code, body = response.status, response.read(MAX_ANSWER)
     except (OSError, HTTPException) as error:
-        return Verdict(False, "not ready", printable(f"{host}:{port}/readyz: {error!r}", 300))
+        return Verdict(False, "not ready", f"{host}:{port}/readyz: {silence(error)}")
     finally:
         connection.close()
     try:
@@ -80,6 +80,14 @@ def ask(host: str, port: int) -> Verdict:
     parts = {"store": said.store, **said.chains}
     ailing = [f"{name} ({part.detail})" for name, part in parts.items() if not part.ready]
     return Verdict(code == 200, printable(said.status, 60), printable(", ".join(ailing), 1000))
+
+
+def silence(error: OSError | HTTPException) -> str:
+    """Why a server of ours did not answer, in words."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    told = error.strerror if isinstance(error, OSError) else None
+    return printable(told or f"no HTTP answer ({type(error).__name__})", 100)
 
 
 def reachable(host: str) -> str:

@@ -9,16 +9,16 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from relayer.acts import LONGEST_WHY, Pause, PauseKind, Target, target_of
-from relayer.cli.acting import ask_running, whoami, written_down
-from relayer.cli.checks import offline_adapter
+from relayer.acts import LONGEST_WHY, Pause, PauseKind, Target, target_of, target_to_resume
+from relayer.cli.acting import ask_running, hider, whoami, written_down
 from relayer.cli.invocation import Invocation, common, with_invocation
 from relayer.cli.invocation import table as table_of
 from relayer.cli.messages import opened_store
+from relayer.cli.naming import chains_of, nameable, one_named
 from relayer.cli.types import WholeNumber
 from relayer.message import ChainId
 from relayer.ops.logs import LEVELS
-from relayer.ops.operator.views import act_view, pause_view
+from relayer.ops.operator.views import act_view, pause_view, unsure
 from relayer.ops.views import printable
 from relayer.settings import Settings
 
@@ -49,14 +49,18 @@ def _targets(command: click.Command) -> click.Command:
 def pause(asked: Invocation, why: str, **named: str | None) -> None:
     """Pause a chain, lane, route or signer on every replica; what is in flight is looked after."""
     settings = asked.settings()
-    target = _target(settings, named)
     if len(why) > LONGEST_WHY:
-        raise click.UsageError(f"--why: at most {LONGEST_WHY} characters")
+        raise click.UsageError(f"--why: at most {LONGEST_WHY} characters, these are {len(why)}")
+    kind, text = one_named(named)
+    known = nameable(asked, settings, kind)
+    target = target_of(kind, text, known)
 
     async def act() -> Pause:
         async with opened_store(settings) as store:
-            wanted = Pause(target, whoami(), printable(why, LONGEST_WHY), store.now())
+            told = printable(hider(settings)(why), LONGEST_WHY)
+            wanted = Pause(target, whoami(), told, store.now())
             return await written_down(
+                settings,
                 store,
                 "pause",
                 {"what": str(target), "why": why},
@@ -66,30 +70,41 @@ def pause(asked: Invocation, why: str, **named: str | None) -> None:
 
     holds = asked.run(act())
     view = pause_view(holds, _names(settings))
-    asked.show(view, Text(f"{target} is paused by {view['who']} since {view['since']}"))
+    if known.is_unsure_of(target):
+        view["warning"] = unsure(known)
+        click.echo(f"warning: {view['warning']}", err=True)
+    spelt = _spelt(target, view["chain"])
+    asked.show(view, Text(f"{spelt} is paused by {view['who']} since {view['since']}"))
 
 
 @click.command()
 @common
 @with_invocation
 def resume(asked: Invocation, **named: str | None) -> None:
-    """Let what was paused go on."""
+    """Let what was paused go on; also what is configured no more."""
     settings = asked.settings()
-    target = _target(settings, named)
+    kind, text = one_named(named)
+    known = nameable(asked, settings, kind)
 
-    async def act() -> bool:
+    async def act() -> tuple[Target, bool]:
         async with opened_store(settings) as store:
-            return await written_down(
+            paused = {pause.target for pause in await store.pauses()}
+            target = target_to_resume(kind, text, known, paused)
+            changed = await written_down(
+                settings,
                 store,
                 "resume",
                 {"what": str(target)},
                 store.resume(target),
                 told=lambda changed: "resumed" if changed else "was not paused",
             )
+            return target, changed
 
-    changed = asked.run(act())
+    target, changed = asked.run(act())
     view = {"kind": target.kind.value, "name": target.name, "changed": changed}
-    asked.show(view, f"{target} {'goes on' if changed else 'was not paused'}")
+    is_chain = target.kind in (PauseKind.CHAIN, PauseKind.LANE)
+    spelt = _spelt(target, _names(settings).get(ChainId(int(target.name))) if is_chain else None)
+    asked.show(view, f"{spelt} {'goes on' if changed else 'was not paused'}")
 
 
 @click.command()
@@ -107,6 +122,24 @@ def paused(asked: Invocation) -> None:
     columns = ("kind", "name", "chain", "since", "who", "why")
     rows = [tuple(str(view[key] or "-") for key in columns) for view in views]
     asked.show({"pauses": views}, table_of(columns, rows))
+
+
+@click.command()
+@common
+@with_invocation
+def backfills(asked: Invocation) -> None:
+    """List the ranges of blocks that are still to be read again, and how far each is."""
+    settings = asked.settings()
+    from relayer.rereading import open_ranges
+
+    async def read() -> list[dict[str, Any]]:
+        async with opened_store(settings) as store:
+            return await open_ranges(store, chains_of(settings))
+
+    views = asked.run(read())
+    columns = ("chain", "first", "last", "next", "failure")
+    rows = [tuple(str(view[key]) for key in columns) for view in views]
+    asked.show({"backfills": views}, table_of(columns, rows))
 
 
 @click.command()
@@ -148,24 +181,27 @@ def config_show(asked: Invocation, running: bool) -> None:
     if running:
         view = ask_running(settings, "GET", "config")
     else:
-        from relayer.desk import effective
+        from relayer.sections import effective
 
         view = effective(settings)
     asked.show(view, Text(_yaml(view)))
 
 
 @click.command(name="log-level")
-@click.argument("level", type=click.Choice(LEVELS), required=False)
+@click.argument("level", type=click.Choice(LEVELS), required=False, metavar="[LEVEL]")
 @common
 @with_invocation
 def log_level(asked: Invocation, level: str | None) -> None:
-    """Show, or set, what the running relayer logs; of that one process, until it ends."""
+    """Show what the running relayer logs, or set it: debug, info, warning or error.
+
+    It holds for that one process, until it ends or takes up another level.
+    """
     settings = asked.settings()
     if level is None:
         view = ask_running(settings, "GET", "log-level")
     else:
         view = ask_running(settings, "PUT", "log-level", {"level": level})
-    asked.show(view, printable(str(view.get("level")), 20))
+    asked.show(view, f"{printable(str(view.get('level')), 20)}; {_by(view)}")
 
 
 @click.command()
@@ -178,30 +214,30 @@ def reload(asked: Invocation) -> None:
         bar.add_task("opening the new configuration", total=None)
         view = ask_running(settings, "POST", "reload")
     changes = [printable(str(one), 200) for one in view.get("changes", [])]
-    asked.show(view, "\n".join(changes) or "nothing changed; keys and tokens were read again")
+    for one in view.get("warnings", []):
+        click.echo(f"warning: {printable(str(one))}", err=True)
+    asked.show(
+        view, "\n".join([*changes, _by(view)] if changes else [f"nothing changed; {_by(view)}"])
+    )
 
 
 pause, resume = _targets(pause), _targets(resume)
 
-COMMANDS = (pause, resume, paused, audit, config, log_level, reload)
+COMMANDS = (pause, resume, paused, backfills, audit, config, log_level, reload)
 
 
-def _target(settings: Settings, named: Mapping[str, str | None]) -> Target:
-    given = [(PauseKind(kind), text) for kind, text in named.items() if text is not None]
-    if len(given) != 1:
-        raise click.UsageError("give exactly one of --chain, --lane, --route and --signer")
-    ((kind, text),) = given
-    chains = {name: ChainId(chain.id) for name, chain in settings.chains.items()}
-    routes = {
-        route
-        for bridge, raw in settings.bridges.items()
-        for route in (offline_adapter(settings, bridge, raw).routes() if kind == "route" else ())
-    }
-    return target_of(kind, text, chains=chains, routes=routes)
+def _by(view: Mapping[str, Any]) -> str:
+    """Which process answered: what it was asked holds for no other replica."""
+    return f"said by replica {printable(str(view.get('replica', 'unknown')), 100)} for itself alone"
+
+
+def _spelt(target: Target, chain: str | None) -> str:
+    """A chain is told by its name too, where it has one."""
+    return f"{target.kind} {chain} ({target.name})" if chain else str(target)
 
 
 def _names(settings: Settings) -> dict[ChainId, str]:
-    return {ChainId(chain.id): name for name, chain in settings.chains.items()}
+    return {chain: name for name, chain in chains_of(settings).items()}
 
 
 def _yaml(view: Mapping[str, Any]) -> str:

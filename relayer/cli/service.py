@@ -7,12 +7,13 @@ import os
 import click
 from rich.text import Text
 
+from relayer.acts import chain_name_of
 from relayer.adapter import Call, Done, Refuse, Step, Wait
 from relayer.cli.acting import written_down
 from relayer.cli.invocation import Invocation, common, with_invocation
 from relayer.cli.messages import opened_store
+from relayer.cli.naming import chains_of
 from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH, WholeNumber
-from relayer.errors import ConfigInvalid, UnknownRecord
 from relayer.message import BlockNumber, ChainId, MessageId, TxHash
 from relayer.ops.views import printable
 from relayer.self_relay import step_view
@@ -75,7 +76,7 @@ def demo(asked: Invocation, messages: int | None, protocols: str, kills: int, ke
 
 
 @click.command()
-@click.option("--chain", required=True, help="Name of a configured chain.")
+@click.option("--chain", required=True, help="A configured chain, by name or id.")
 @click.option("--from", "first", type=CHAIN_BLOCK, help="First block.")
 @click.option("--to", "last", type=CHAIN_BLOCK, help="Last block, included.")
 @click.option("--tx", type=TX_HASH, help="Read the block of this transaction instead.")
@@ -95,7 +96,7 @@ def backfill(
     if cancel and tx is not None:
         raise click.UsageError("--cancel takes back a range: give its --from and --to")
     settings = asked.settings()
-    _known_chain(settings, chain)
+    chain = chain_name_of("--chain", chain, chains_of(settings))
     from relayer import app
 
     asked_for = BlockNumber(int(first or 0)), BlockNumber(int(last or 0))
@@ -117,6 +118,7 @@ def backfill(
         async def work() -> tuple[BlockNumber, BlockNumber]:
             async with opened_store(settings) as store:
                 return await written_down(
+                    settings,
                     store,
                     "backfill",
                     {"chain": chain, "blocks": blocks},
@@ -135,12 +137,20 @@ def backfill(
 def _cancel(
     asked: Invocation, settings: Settings, *, chain: str, first: BlockNumber, last: BlockNumber
 ) -> None:
-    async def take_back() -> bool:
-        async with opened_store(settings) as store:
-            return await store.cancel_rescan(ChainId(settings.chains[chain].id), first, last)
+    from relayer.rereading import take_back
 
-    if not asked.run(take_back()):
-        raise UnknownRecord(f"{chain} has no open range {first} to {last}; it may be read by now")
+    async def act() -> None:
+        async with opened_store(settings) as store:
+            await written_down(
+                settings,
+                store,
+                "backfill --cancel",
+                {"chain": chain, "first": first, "last": last},
+                take_back(store, ChainId(settings.chains[chain].id), chain, (first, last)),
+                told=lambda _: f"blocks {first} to {last} are not read again",
+            )
+
+    asked.run(act())
     asked.show(
         {"chain": chain, "first": first, "last": last, "cancelled": True},
         f"{chain}: blocks {first} to {last} are not read again.",
@@ -185,12 +195,6 @@ def _one_range(first: int | None, last: int | None, tx: TxHash | None) -> None:
         raise click.UsageError("give --from and --to, or --tx")
     if first is not None and last is not None and first > last:
         raise click.UsageError(f"--from {first} is after --to {last}: swap them")
-
-
-def _known_chain(settings: Settings, chain: str) -> None:
-    if chain not in settings.chains:
-        known = ", ".join(settings.chains)
-        raise ConfigInvalid(f"--chain: {printable(chain, 60)!r} is not configured; known: {known}")
 
 
 def _with(settings: Settings, *, dry_run: bool) -> Settings:

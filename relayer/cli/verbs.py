@@ -13,9 +13,10 @@ from relayer.cli.acting import written_down
 from relayer.cli.invocation import OK, Invocation, common, exit_code, with_invocation
 from relayer.cli.invocation import table as table_of
 from relayer.cli.messages import opened_store, words_of
+from relayer.cli.naming import chains_of
 from relayer.cli.types import ACCOUNT, MESSAGE_ID, ROUTE
 from relayer.errors import IllegalTransition, UnknownRecord
-from relayer.message import ChainId, MessageId, Reason, Status
+from relayer.message import MessageId, Reason, Status
 from relayer.ops.views import printable
 from relayer.settings import Settings
 
@@ -84,6 +85,7 @@ async def _named(
     """Apply `verb` to each id; the answer is the exit code of the first one that failed."""
     async with opened_store(settings) as store:
         code, rows = await written_down(
+            settings,
             store,
             verb.value,
             {"ids": ids},
@@ -124,16 +126,28 @@ async def _selected(
             done = await work
         else:
             done = await written_down(
+                settings,
                 store,
                 verb.value,
                 arguments,
                 work,
                 told=lambda done: f"matched {done['matched']}, changed {done['changed']}",
             )
+    _mind_the_unknown(settings, selection, matched=done["matched"])
     would = "would be" if dry_run else f"{done['changed']} of them were"
     text = f"{done['matched']} messages match; {would} changed by {verb}"
     lines = [f"{one['id']}: {one['text']}" for one in done["refused"]]
     asked.show({"verb": verb, "dry_run": dry_run, **done}, Text("\n".join((text, *lines))))
+
+
+def _mind_the_unknown(settings: Settings, selection: Selection, *, matched: int) -> None:
+    """Nothing matched, and the bridge is none of ours: that may be a typo, and is no mistake."""
+    bridge = selection.bridge or (selection.route.bridge if selection.route else None)
+    if matched or bridge is None or bridge in settings.bridges:
+        return
+    known = ", ".join(settings.bridges) or "none"
+    told = printable(f"bridge {bridge!r} is not configured; known: {known}", 500)
+    click.echo(f"warning: {told}", err=True)
 
 
 async def _each_page(
@@ -154,7 +168,7 @@ async def _each_page(
 
 
 def _selection(settings: Settings, filters: Mapping[str, Any]) -> Selection:
-    chains = {name: ChainId(chain.id) for name, chain in settings.chains.items()}
+    chains = chains_of(settings)
     ends = {
         end: None if filters[end] is None else chain_id_of(f"--{end}", filters[end], chains)
         for end in ("origin", "destination")

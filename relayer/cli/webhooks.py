@@ -7,15 +7,12 @@ from typing import Any
 import click
 from rich.console import Group
 
+from relayer.cli.acting import written_down
 from relayer.cli.invocation import Invocation, common, with_invocation
 from relayer.cli.invocation import table as table_of
 from relayer.cli.messages import opened_store
-from relayer.errors import UnknownRecord
-from relayer.message import Timestamp
-from relayer.ops.views import iso, printable
+from relayer.ops.operator.hooks import require_webhook, webhooks_view
 from relayer.settings import Settings
-
-MAX_SHOWN = 100
 
 
 @click.command()
@@ -26,9 +23,8 @@ def webhooks(asked: Invocation, revived: str | None) -> None:
     """Show webhooks and their dead letters."""
     settings = asked.settings()
     names = [webhook.name for webhook in settings.webhooks]
-    if revived is not None and revived not in names:
-        known = ", ".join(names) or "there are none"
-        raise UnknownRecord(f"no webhook {printable(revived, 60)!r} is configured; known: {known}")
+    if revived is not None:
+        require_webhook(revived, names)
     shown = asked.run(_read(settings, names, revived))
     states = [
         (one["name"], str(one["pending"]), str(one["dead"]), str(one["lost"]))
@@ -46,25 +42,17 @@ def webhooks(asked: Invocation, revived: str | None) -> None:
 
 async def _read(settings: Settings, names: list[str], revived: str | None) -> dict[str, Any]:
     async with opened_store(settings) as store:
-        count = await store.revive_notices(revived) if revived is not None else 0
-        states = {name: await store.webhook_state(name) for name in names}
-        letters = [
-            {
-                "webhook": name,
-                "event_number": notice.number,
-                "since": iso(Timestamp(notice.since)),
-                "attempts": notice.attempts,
-                "trouble": printable(notice.trouble, 200),
-                "body": printable(notice.body),
-            }
-            for name in names
-            for notice in await store.dead_notices(name, limit=MAX_SHOWN)
-        ]
-    rows = [
-        {"name": name, "pending": one.pending, "dead": one.dead, "lost": one.lost}
-        for name, one in states.items()
-    ]
-    return {"webhooks": rows, "dead_letters": letters, "told_again": count}
+        count = 0
+        if revived is not None:
+            count = await written_down(
+                settings,
+                store,
+                "webhooks --retry",
+                {"webhook": revived},
+                store.revive_notices(revived),
+                told=lambda count: f"{count} are told again",
+            )
+        return {**await webhooks_view(store, names), "told_again": count}
 
 
 COMMANDS = (webhooks,)

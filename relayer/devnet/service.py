@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from relayer.errors import EndpointDown
 
@@ -78,19 +80,30 @@ class RelayerProcess:
             return await answer.json()
 
     async def rpc_requests(self, **labels: str) -> float:
-        """JSON-RPC requests made so far, as its metrics count them (batch items one by one)."""
+        """JSON-RPC requests made so far, as its metrics count them (a batch as one)."""
         return await self.metric("relayer_rpc_requests_total", **labels)
+
+    async def rpc_calls(self) -> Counter[str]:
+        """Calls made so far by method, those in batches one by one."""
+        calls: Counter[str] = Counter()
+        for sample in await self._samples("relayer_rpc_calls_total"):
+            calls[sample.labels["method"]] += int(sample.value)
+        return calls
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's series that carry `labels`."""
+        samples = await self._samples(name)
+        return sum(one.value for one in samples if labels.items() <= one.labels.items())
+
+    async def _samples(self, name: str) -> list[Sample]:
         async with aiohttp.ClientSession() as session, session.get(f"{self.url}/metrics") as answer:
             text = await answer.text()
-        return sum(
-            sample.value
+        return [
+            sample
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+            if sample.name == name
+        ]
 
     async def _until_ready(self) -> None:
         assert self._process is not None

@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 
 from relayer.ops.api import DappApi
 from relayer.ops.api.application import EVENTS_PATH
+from relayer.ops.api.limits import MONITORING
 from relayer.ops.fresh import Fresh
 from relayer.ops.metrics import Metrics
 from relayer.ops.page import Page
@@ -21,6 +22,8 @@ from relayer.ops.web import Refused, WebServer, bounded, only, secured
 
 READINESS_FOR_S = 1.0
 """Seconds a readiness answer is kept: probes of many balancers must not become load."""
+METRICS_FOR_S = 1.0
+"""Seconds one rendering of /metrics is kept: it takes 10 ms and more, whoever asks."""
 MAX_AT_ONCE = 64
 """Requests answered at the same time; the next ones are told to come back."""
 
@@ -86,10 +89,10 @@ def build_app(
     version: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> web.Application:
-    """The public application; `clock` counts seconds for the readiness cache."""
+    """The public application; `clock` counts the seconds that probes and scrapes are kept."""
     pages = _Pages(metrics, readiness, version=version, clock=clock)
-    streams = frozenset({EVENTS_PATH})
-    guards = [api.counting, secured, *api.guards, bounded(MAX_AT_ONCE, streams=streams)]
+    places = bounded(MAX_AT_ONCE, streams=frozenset({EVENTS_PATH}), apart=MONITORING)
+    guards = [api.counting, secured, *api.guards, places]
     app = web.Application(middlewares=guards, client_max_size=1024)
     app.router.add_get("/healthz", pages.healthz)
     app.router.add_get("/readyz", pages.readyz)
@@ -110,7 +113,9 @@ class _Pages:
         version: str,
         clock: Callable[[], float],
     ) -> None:
-        self._metrics = metrics
+        self._rendered = Fresh(
+            lambda: asyncio.to_thread(metrics.render), clock, for_s=METRICS_FOR_S
+        )
         self._readiness = Fresh(readiness, clock, for_s=READINESS_FOR_S)
         self._version = version
 
@@ -140,8 +145,8 @@ class _Pages:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Everything counted, in the Prometheus text format."""
-        body = await asyncio.to_thread(self._metrics.render)
-        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: _METRICS_TYPE})
+        headers = {hdrs.CONTENT_TYPE: _METRICS_TYPE}
+        return web.Response(body=await self._rendered.read(), headers=headers)
 
 
 def _part_view(part: Readiness) -> dict[str, object]:

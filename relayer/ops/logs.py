@@ -153,6 +153,10 @@ class Redactor:
             clean = self._known.sub(HIDDEN, clean)
         return _shortened(_URL.sub(_public_part, clean), limit)
 
+    def without_known(self, text: str) -> str:
+        """`text`, which a person wrote and which is bounded, without the secrets that are known."""
+        return text if self._known is None else self._known.sub(HIDDEN, text)
+
     def _field(self, key: str, value: Any, depth: int) -> Any:
         if _SECRET_FIELD.search(key.lower()):
             return HIDDEN

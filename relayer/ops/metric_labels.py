@@ -68,6 +68,8 @@ SIGNING_ERRORS = ("signer_unavailable", "signing_refused")
 REFUSALS = ("no_token", "wrong_token", "many_tokens", "too_many_failures", "too_many_requests")
 """Why the operator API turned a request away."""
 
+RELOADS = ("taken_up", "unchanged", "refused")
+
 ACT_OUTCOMES = ("ok", "refused", "failed")
 
 LEASE_ROLES = ("follower", "lane")

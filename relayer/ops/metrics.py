@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -18,6 +18,7 @@ from relayer.ops.metric_labels import (
     ACT_OUTCOMES,
     LEASE_ROLES,
     REFUSALS,
+    RELOADS,
     RPC_BUCKETS,
     RPC_METHODS,
     RPC_OUTCOMES,
@@ -124,7 +125,18 @@ class Metrics:
 
     def _what_does_it_cost(self) -> None:
         self._rpc = self._counter(
-            "rpc_requests", "JSON-RPC requests.", "chain", "endpoint", "method", "outcome"
+            "rpc_requests",
+            "JSON-RPC requests, a batch as one of the method `batch`.",
+            "chain",
+            "endpoint",
+            "method",
+            "outcome",
+        )
+        self._rpc_calls = self._counter(
+            "rpc_calls",
+            "Calls in JSON-RPC requests, those in batches one by one.",
+            "chain",
+            "method",
         )
         self._rpc_seconds = Histogram(
             "relayer_rpc_seconds",
@@ -204,6 +216,11 @@ class Metrics:
         )
         for why in REFUSALS:
             self._refusals.labels(why)
+        self._reloads = self._counter(
+            "reloads", "Times the configuration was to be taken up, by what came of it.", "outcome"
+        )
+        for outcome in RELOADS:
+            self._reloads.labels(outcome)
         self._acts = self._counter("operator_acts", "Acts of operators by outcome.", "outcome")
         for outcome in ACT_OUTCOMES:
             self._acts.labels(outcome)
@@ -221,6 +238,8 @@ class Metrics:
             gauge.labels(chain)
         self._reorgs.labels(chain)
         self._lost.labels(chain)
+        for method in ("eth_call", "eth_getLogs", "eth_sendRawTransaction"):
+            self._rpc_calls.labels(chain, method)
         for role in LEASE_ROLES:
             self._lease.labels(chain, role)
         for outcome in TX_OUTCOMES:
@@ -340,9 +359,15 @@ class Metrics:
 
     # --- what does it cost? ------------------------------------------------------------------
 
-    def rpc(self, chain: str, endpoint: str, method: str, outcome: str, seconds: float) -> None:
-        """One JSON-RPC request; `endpoint` is a redacted name, `outcome` `ok` or an error label."""
-        known_method = method if method in RPC_METHODS else "other"
+    def rpc(
+        self, chain: str, endpoint: str, methods: Sequence[str], outcome: str, seconds: float
+    ) -> None:
+        """One JSON-RPC request, a batch where it has several `methods`; `endpoint` is a redacted
+        name, `outcome` `ok` or an error label."""
+        known = [method if method in RPC_METHODS else "other" for method in methods]
+        for method in known:
+            self._rpc_calls.labels(chain, method).inc()
+        known_method = known[0] if len(known) == 1 else "batch"
         known_outcome = outcome if outcome in RPC_OUTCOMES else "other"
         self._rpc.labels(chain, endpoint, known_method, known_outcome).inc()
         self._rpc_seconds.labels(chain, endpoint).observe(max(0.0, seconds))
@@ -423,6 +448,10 @@ class Metrics:
     def operator_act(self, outcome: str) -> None:
         """An operator's act came to one of `ACT_OUTCOMES`."""
         self._acts.labels(outcome).inc()
+
+    def reloaded(self, outcome: str) -> None:
+        """The configuration was read again, which came to one of `RELOADS`."""
+        self._reloads.labels(outcome).inc()
 
     # --- making them -------------------------------------------------------------------------
 

@@ -54,9 +54,8 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.HELD_BY_OPERATOR: "Held by an operator: `relayer release` lets it go on.",
     Reason.DENIED_BY_POLICY: "Held by the policy: change the policy, then `relayer release`.",
     Reason.UNSUPPORTED: "Not carried because this bridge set-up is not supported.",
-    Reason.UNTRUSTED_ROOT: "Held because a root could not be trusted: a person must look.",
     Reason.DROPPED_BY_OPERATOR: "Dropped by an operator: `relayer retry` takes it up again.",
-    Reason.RETRIES_EXHAUSTED: "Given up after too many failures: `relayer retry` starts over.",
+    Reason.RETRIES_EXHAUSTED: "Given up after too many tries: `relayer retry` starts over.",
     Reason.INVALID_MESSAGE: "Given up because the message is not valid.",
     Reason.UNDELIVERABLE: "Given up because the destination can never accept it.",
     Reason.RETRIED_BY_OPERATOR: "Taken up again by an operator.",
@@ -84,6 +83,8 @@ class Finding:
     ok: bool
     text: str
     """What was found, and the way out when it is not well."""
+    warns: bool = False
+    """It works, and a person should change it all the same."""
 
 
 def finding_view(finding: Finding) -> dict[str, Any]:
@@ -91,6 +92,7 @@ def finding_view(finding: Finding) -> dict[str, Any]:
     return {
         "subject": printable(finding.subject),
         "ok": finding.ok,
+        "warning": finding.warns,
         "text": printable(finding.text),
     }
 

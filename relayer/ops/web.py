@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from aiohttp import hdrs, web
@@ -100,22 +100,27 @@ def _seldom_logger() -> logging.Logger:
 
 
 def bounded(
-    at_once: int, *, within_s: float = ANSWER_WITHIN_S, streams: frozenset[str] = frozenset()
+    at_once: int,
+    *,
+    within_s: float = ANSWER_WITHIN_S,
+    streams: frozenset[str] = frozenset(),
+    apart: frozenset[str] = frozenset(),
 ) -> Middleware:
     """Answers at most so many requests at once, each within so many seconds.
 
     `streams` are paths whose answers go on while the caller listens; they bound themselves.
+    `apart` are paths with as many places of their own, which no crowd at the others takes.
     """
-    free = at_once
+    free = {True: at_once, False: at_once}
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal free
         if request.path in streams:
             return await handler(request)
-        if free <= 0:
+        is_apart = request.path in apart
+        if free[is_apart] <= 0:
             raise Refused(503, "too many requests at once; try again", retry_after_s=1)
-        free -= 1
+        free[is_apart] -= 1
         try:
             async with asyncio.timeout(within_s):
                 return await handler(request)
@@ -127,7 +132,7 @@ def bounded(
             structlog.get_logger("relayer").error("stored_unreadable", error=str(error)[:500])
             raise Refused(503, UNREADABLE, retry_after_s=60) from None
         finally:
-            free += 1
+            free[is_apart] += 1
 
     return guard
 
@@ -173,6 +178,13 @@ class Refused(Exception):
         self._headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
         if status == 401:
             self._headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+
+    def without(self, hide: Callable[[str], str]) -> Refused:
+        """The same answer with everything in it that the caller chose passed through `hide`."""
+        same = Refused(self.status, hide(str(self)))
+        same._error |= {key: hide(text) for key, text in self._error.items() if key != "code"}
+        same._headers = self._headers
+        return same
 
     def answer(self) -> web.Response:
         """The error as `{"error": {code, text, field?, value?}}`."""

@@ -83,7 +83,7 @@ class Auditor:
         for adapter in self._adapters:
             truths: Sequence[TreeTruth] = ()
             with self._apart(adapter.name):
-                truths = await adapter.truth()
+                truths = await adapter.truth(self._chain)
             for truth in truths:
                 with self._apart(truth.tree):
                     await self._audit(adapter, truth)
@@ -167,7 +167,7 @@ class Auditor:
         while last >= start and await self._forest.size(truth.tree) < truth.size:
             first = max(start, last - step + 1)
             try:
-                await self._follower.ingest(BlockNumber(first), BlockNumber(last))
+                await self._follower.ingest(BlockNumber(first), BlockNumber(last), leaves_last=True)
             except RangeTooWide:
                 if step == 1:
                     raise

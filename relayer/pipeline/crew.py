@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from relayer.adapter import Wait
-from relayer.chains import ChainClient
 from relayer.errors import RelayerError, SigningRefused
 from relayer.message import Address, Reason
-from relayer.ops.metrics import Metrics
 from relayer.pipeline.nonces import SignerLane
 
 POOR_RECHECK_S = 30.0
@@ -21,18 +19,9 @@ NOTHING_FAILED: Mapping[Address, RelayerError] = MappingProxyType({})
 class Crew:
     """Chooses among a lane's signers; those that failed in a turn are passed over in it."""
 
-    def __init__(
-        self,
-        chain: ChainClient,
-        signers: Sequence[SignerLane],
-        *,
-        metrics: Metrics,
-        lacks_signers: bool,
-    ) -> None:
+    def __init__(self, signers: Sequence[SignerLane], *, lacks_signers: bool) -> None:
         """`lacks_signers`: some that are configured could not be opened yet."""
-        self._chain = chain
         self._signers = signers
-        self._metrics = metrics
         self.lacks_signers = lacks_signers
 
     def freest(self) -> SignerLane | None:
@@ -43,7 +32,11 @@ class Crew:
             default=None,
         )
 
-    async def pick(
+    def room(self) -> int:
+        """Transactions that all of them may send now."""
+        return sum(signer.room() for signer in self._signers)
+
+    def pick(
         self,
         worst_cost: int,
         failed: Mapping[Address, RelayerError],
@@ -59,9 +52,7 @@ class Crew:
             busy = Wait(Reason.PROVED, "every signer is busy", recheck_s=BUSY_RECHECK_S)
             return self.no_key(failed, sender) or busy
         for candidate in sorted(able, key=lambda one: -one.room()):
-            balance = await self._chain.balance(candidate.address)
-            self._metrics.balance(self._chain.name, candidate.address, balance)
-            if balance >= worst_cost + candidate.committed():
+            if candidate.balance >= worst_cost + candidate.committed():
                 return candidate
         detail = f"needs up to {worst_cost} wei; no signer of the lane has it"
         return Wait(Reason.INSUFFICIENT_BALANCE, detail, recheck_s=POOR_RECHECK_S)

@@ -123,8 +123,14 @@ class Follower:
         """The first block that any bridge wants of the chain."""
         return self._rereading.start or BlockNumber(0)
 
-    async def ingest(self, first: BlockNumber, last: BlockNumber) -> Ingested:
-        """Read, decode and store the facts of an inclusive range of final blocks (idempotent)."""
+    async def ingest(
+        self, first: BlockNumber, last: BlockNumber, *, leaves_last: bool = False
+    ) -> Ingested:
+        """Read, decode and store the facts of an inclusive range of final blocks (idempotent).
+
+        Leaves come first, so that a message never waits for its own; `leaves_last` is for a caller
+        that takes a leaf in the tree as the sign that its block has been read.
+        """
         addresses = sorted({a for _, source in self._sources for a in source.addresses})
         topics = sorted({t for _, source in self._sources for t in source.topics})
         as_of = self._store.undone(self._lease.chain)
@@ -136,10 +142,11 @@ class Follower:
         ]
         leaves = [fact for fact in facts if isinstance(fact, LeafAdded)]
         others = [fact for fact in facts if not isinstance(fact, LeafAdded)]
-        self._store.require_still(self._lease.chain, as_of)
-        if leaves:
-            await self._grow(leaves)
+        if not leaves_last:
+            await self._grow(leaves, as_of=as_of)
         saved = await self._store.save_facts(self._lease, others, as_of=as_of)
+        if leaves_last:
+            await self._grow(leaves, as_of=as_of)
         await self._observe(saved)
         if saved.changed:
             self._log.info("facts_stored", first=first, last=last, facts=len(facts))
@@ -147,8 +154,11 @@ class Follower:
             self._on_facts(facts)
         return Ingested(header, len(saved.new_messages))
 
-    async def _grow(self, leaves: Sequence[LeafAdded]) -> None:
+    async def _grow(self, leaves: Sequence[LeafAdded], *, as_of: int) -> None:
         """Grow the trees; one that fails or changes stops neither the others nor other facts."""
+        self._store.require_still(self._lease.chain, as_of)
+        if not leaves:
+            return
         grown = await self._forest.grow(self._lease, leaves)
         for tree, error in grown.failed.items():
             self._log.error("tree_failed", tree=tree, kind=error.label, error=str(error)[:300])
@@ -178,6 +188,12 @@ class Follower:
             self._metrics.stage(delivery.route, "seen_to_delivered", age_s)
         for key in saved.unreadable:
             self._log.error("record_unreadable", key=key[:300])
+        if saved.contradicted:
+            self._log.error(
+                "messages_read_otherwise",
+                count=len(saved.contradicted),
+                message_id=saved.contradicted[0],
+            )
         if self._traces is not None and saved.new_deliveries:
             ids = [delivery.id for delivery in saved.new_deliveries]
             self._traces.note_delivered(await self._store.get_many(ids, chain=self._lease.chain))

@@ -42,6 +42,10 @@ class Inbox:
         for item in items:
             self._items[item.record.id] = item
 
+    def put_back(self, items: Sequence[ReadyCall]) -> None:
+        """Calls that were taken and must wait on, before all others."""
+        self._items = {item.record.id: item for item in items} | self._items
+
     def take(self, most: int) -> list[ReadyCall]:
         """Remove and return up to `most` calls, oldest first."""
         ids = list(self._items)[: max(0, most)]

@@ -26,7 +26,7 @@ POOR_RECHECK_S = 30.0
 UNSIMULATED_RECHECK_S = 5.0
 SOONEST_S, LATEST_S = 15.0, 3600.0
 """A wait that a failed simulation asks for is looked at again after a quarter of the time since it
-was first asked for, within these bounds: anybody can say `paused`."""
+was first refused, within these bounds: anybody can say `paused`."""
 
 
 class Judge:
@@ -76,8 +76,7 @@ class Judge:
             case Action.DONE:
                 await self._look(record, verdict, evidence)
             case Action.WAIT:
-                pause_s = self._patience_s(record, verdict.reason)
-                await self._wait(record, Wait(verdict.reason, verdict.detail, recheck_s=pause_s))
+                await self._be_patient(record, verdict, evidence)
             case Action.RETRY:
                 failure = self.failure(record, verdict.reason, verdict.detail, evidence)
                 await self._spend(record, failure)
@@ -127,9 +126,20 @@ class Judge:
         detail = f"says {verdict.detail!r}, but the inbox has it not"
         await self._spend(record, self.failure(record, Reason.TARGET_FAILED, detail, evidence))
 
-    def _patience_s(self, record: Record, reason: Reason) -> float:
-        first = next((one.at for one in record.timeline if one.reason is reason), self._now())
-        return min(LATEST_S, max(SOONEST_S, (self._now() - first) / 4))
+    async def _be_patient(
+        self, record: Record, verdict: Verdict, evidence: Mapping[str, str]
+    ) -> None:
+        """Wait longer each time, and not for ever: the words may be the recipient's own."""
+        since = self._now() if record.refused_since is None else record.refused_since
+        refused_s, most_s = self._now() - since, self._chain.settings.lane.max_refused_s
+        if refused_s >= most_s:
+            detail = f"{verdict.detail}; so it was for {most_s:.0f} s (lane.max_refused_s)"
+            refuse = Refuse(Reason.RETRIES_EXHAUSTED, detail, dead=True)
+            await self._refuse(record, refuse, evidence)
+            return
+        pause_s = min(LATEST_S, max(SOONEST_S, refused_s / 4))
+        wait = Wait(verdict.reason, verdict.detail, recheck_s=pause_s)
+        await self._store.note_waits(self._lease, [(record.id, wait)], refused=True)
 
     async def _spend(self, record: Record, failure: Failure) -> None:
         await self._store.note_failures(self._lease, [failure])

@@ -24,11 +24,13 @@ from relayer.pipeline.pauses import PausableAgent, PauseBoard
 from relayer.pipeline.policy import Policy
 from relayer.pipeline.prover import Prover
 from relayer.pipeline.roster import Roster
+from relayer.pipeline.second_look import SecondLook
 from relayer.pipeline.submitter import Submitter
 from relayer.pipeline.sweep import Sweep
 from relayer.store import Lease, Store
 
 AUDIT_EVERY_S = 30.0
+LOOK_EVERY_S = 30.0
 INBOX_BATCHES = 4
 
 
@@ -149,11 +151,20 @@ async def run_lane(
         dry_run=engine.dry_run,
         lacks_signers=roster.missing > 0,
     )
+    second_look = SecondLook(
+        chain=chain,
+        ask=prover.steps,
+        store=engine.store,
+        lease=lease,
+        metrics=engine.metrics,
+        now=engine.now,
+    )
     async with asyncio.TaskGroup() as group:
         start = partial(run_agent, on_failure=engine.metrics.agent_failed)
         agents = [
             group.create_task(start(prover, bells.prover, idle_s=poll_s)),
             group.create_task(start(submitter, bells.submitter, idle_s=poll_s)),
+            group.create_task(start(second_look, Bell(), idle_s=LOOK_EVERY_S)),
         ]
         await roster.grown(beyond=len(signers))
         for agent in agents:

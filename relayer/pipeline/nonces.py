@@ -2,12 +2,12 @@
 
 An intent (nonce, calls, raw bytes) is stored before it is broadcast, under the lane's lease, so a
 crash at any point leaves something to look up on chain and nothing to send twice. The chain's own
-nonce is compared with ours every tick, down as well as up.
+nonce is compared with ours at every head while there is work, down as well as up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import rlp
@@ -16,10 +16,11 @@ import structlog
 from relayer.acts import Target
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, bump, quote
+from relayer.chains.queries import Account
 from relayer.chains.signers import Signer
 from relayer.chains.transactions import Envelope, SendProblem, classify_send_error
-from relayer.errors import RpcRefused, SignerUnavailable, SigningRefused, Transient
-from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, Wei
+from relayer.errors import RelayerError, RpcRefused, SignerUnavailable, SigningRefused
+from relayer.message import Address, BlockNumber, Gas, MessageId, Reason, Timestamp, TxHash, Wei
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.packing import INTRINSIC_GAS, Body
 from relayer.pipeline.pauses import PauseBoard
@@ -37,6 +38,8 @@ MOST_ATTEMPTS = 60
 """The store keeps 64 attempts of an intent."""
 HOPELESS = frozenset({SendProblem.GAS_LIMIT, SendProblem.OTHER})
 """Refusals that a higher price does not cure."""
+FLUSH_AT = 8
+"""Transactions that wait for each other to be broadcast together."""
 FOREIGN_PENDING_BLOCKS = 20
 """Blocks to let pending transactions that we do not remember settle before we send our own."""
 
@@ -77,8 +80,11 @@ class SignerLane:
         self._metrics = metrics
         self._now = now
         self._intents: dict[int, Intent] = {}
+        self.balance = Wei(0)
+        """When the chain was looked at last; less `committed`, what may be spent."""
         self._mined = 0
         self._floor = 0
+        self._unsent: list[int] = []
         self._pushed_at: dict[int, int] = {}
         self._problems: dict[int, SendProblem] = {}
         self._missing_since: dict[int, tuple[BlockNumber, Timestamp]] = {}
@@ -93,6 +99,11 @@ class SignerLane:
     @property
     def in_flight(self) -> int:
         return len(self._intents)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is in flight, of ours or that we know nothing of."""
+        return bool(self._intents) or self._settle_until is not None
 
     @property
     def has_key(self) -> bool:
@@ -120,8 +131,9 @@ class SignerLane:
         """
         stored = await self._store.intents(self._lease.chain, self.address)
         self._intents = {intent.nonce: intent for intent in stored}
-        mined = self._mined = await self._chain.nonce(self.address, "latest")
-        pending = await self._chain.nonce(self.address, "pending")
+        (account,) = await self._chain.accounts([self.address])
+        mined, self._mined, self.balance = account.nonce, account.nonce, account.balance
+        pending = await self._chain.pending_nonce(self.address)
         self._head = (await self._chain.header("latest")).number
         known = max([mined, self._floor, *(nonce + 1 for nonce in self._intents)])
         if pending > known and pending != self._settle_to:
@@ -130,9 +142,8 @@ class SignerLane:
             self._log.warning("unknown_pending_transactions", count=pending - known)
         if self._key is None and self._intents:
             self._log.warning("former_signer_in_flight", count=len(self._intents))
-        for intent in self._intents.values():
-            if intent.nonce >= mined:
-                await self._broadcast(intent)
+        self._unsent.clear()
+        await self._broadcast(*(one for one in self._intents.values() if one.nonce >= mined))
 
     async def send(
         self,
@@ -143,11 +154,12 @@ class SignerLane:
         *,
         charge: Charge | None = None,
     ) -> list[MessageId]:
-        """Store the intent, then broadcast it; returns the ids that the store refused.
+        """Store the intent, to be broadcast by `flush` at the latest; returns the ids that the
+        store refused.
 
-        `RpcRefused` when the nodes veto what its access list names: the intent is taken back then,
-        and its nonce is free for the next. Without a signature nothing is stored at all:
-        `SignerUnavailable` or `SigningRefused`.
+        One with an access list is broadcast at once: `RpcRefused` when the nodes veto what it
+        names. The intent is taken back then, and its nonce is free for the next. Without a
+        signature nothing is stored at all: `SignerUnavailable` or `SigningRefused`.
         """
         nonce = self._free_nonce()
         head = await self._attempt(self._envelope(nonce, body, gas, fees))
@@ -165,11 +177,20 @@ class SignerLane:
         if refused:
             return list(refused)
         self._intents[nonce] = intent
-        veto = await self._broadcast(intent)
-        if veto is not None and body.access_list and self._problems.get(nonce) in HOPELESS:
-            await self._take_back(intent)
-            raise veto
+        self._unsent.append(nonce)
+        if body.access_list:
+            veto = await self.flush()
+            if veto is not None and self._problems.get(nonce) in HOPELESS:
+                await self._take_back(intent)
+                raise veto
+        elif len(self._unsent) >= FLUSH_AT:
+            await self.flush()
         return []
+
+    async def flush(self) -> RpcRefused | None:
+        """Broadcast what is stored and was not yet; answers the refusal of the last."""
+        nonces, self._unsent = self._unsent, []
+        return await self._broadcast(*(self._intents[nonce] for nonce in nonces))
 
     async def _take_back(self, intent: Intent) -> None:
         """Nobody has it; should it turn up after all, its nonce lets only one of two be mined."""
@@ -193,37 +214,38 @@ class SignerLane:
             )
         )
 
-    async def mined(self, head: BlockNumber) -> list[Mined]:
+    def observe(self, head: BlockNumber, account: Account) -> list[TxHash]:
+        """Note how the chain has the account; answers the transactions that may be mined."""
+        self._head = head
+        self._mined, self.balance = account.nonce, account.balance
+        self._metrics.balance(self._chain.name, self.address, account.balance)
+        self._settle_foreign(account.nonce)
+        return [attempt.hash for intent in self._used() for attempt in intent.attempts]
+
+    def mined(self, receipts: Mapping[TxHash, dict[str, object] | None]) -> list[Mined]:
         """Intents whose nonce is used on chain, each with the receipt of whichever attempt won.
 
         A missing receipt is believed only after some patience: the node that knows the nonce and
         the node that knows the receipt may be two behind one address.
         """
-        self._head = head
-        if self._key is None and not self._intents:
-            return []
-        latest = await self._chain.nonce(self.address, "latest")
-        self._mined = latest
-        self._settle_foreign(latest)
+        used = self._used()
         reach = self._reach()
-        used = [intent for nonce, intent in sorted(self._intents.items()) if nonce < latest]
         far = [intent for nonce, intent in sorted(self._intents.items()) if nonce >= reach]
         # what a reorg has set free again is missing anew when it is used the next time
         doubtful = {intent.nonce for intent in (*used, *far)}
         self._missing_since = {n: at for n, at in self._missing_since.items() if n in doubtful}
         found = [Mined(intent, None) for intent in far if self._is_lost(intent.nonce)]
-        if not used:
-            return found
-        hashes = [attempt.hash for intent in used for attempt in intent.attempts]
-        receipts = dict(zip(hashes, await self._chain.receipts(hashes), strict=True))
         for intent in used:
-            won = [receipts[a.hash] for a in intent.attempts if receipts[a.hash] is not None]
+            won = [receipt for a in intent.attempts if (receipt := receipts.get(a.hash))]
             if won:
                 self._floor = max(self._floor, intent.nonce + 1)
                 found.append(Mined(intent, won[0]))
             elif self._is_lost(intent.nonce):
                 found.append(Mined(intent, None))
         return found
+
+    def _used(self) -> list[Intent]:
+        return [intent for nonce, intent in sorted(self._intents.items()) if nonce < self._mined]
 
     def _is_lost(self, nonce: int) -> bool:
         """Whether a nonce has been in doubt for longer than our patience."""
@@ -373,22 +395,28 @@ class SignerLane:
             block=self._head,
         )
 
-    async def _broadcast(self, intent: Intent) -> RpcRefused | None:
-        """Send to every endpoint; a refusal is remembered for the next push, and answered."""
+    async def _broadcast(self, *intents: Intent) -> RpcRefused | None:
+        """Send to every endpoint; a refusal is remembered for the next push, that of the last one
+        answered."""
+        if not intents:
+            return None
+        outcomes = await self._chain.send_raw([one.attempts[-1].raw for one in intents])
+        vetoes = [self._note(*one) for one in zip(intents, outcomes, strict=True)]
+        return vetoes[-1]
+
+    def _note(self, intent: Intent, outcome: RelayerError | None) -> RpcRefused | None:
         self._problems.pop(intent.nonce, None)
-        try:
-            await self._chain.send_raw(intent.attempts[-1].raw)
-        except Transient as error:
-            self._log.warning("broadcast_failed", error=str(error)[:300])
-        except RpcRefused as error:
-            problem = classify_send_error(error.text)
-            if problem in (SendProblem.ALREADY_KNOWN, SendProblem.NONCE_TOO_LOW):
-                return None
-            self._problems[intent.nonce] = problem
-            self._log.warning("broadcast_refused", problem=problem.value, error=str(error)[:300])
-            self._metrics.transaction(self._chain.name, "refused")
-            return error
-        return None
+        if not isinstance(outcome, RpcRefused):
+            if outcome is not None:
+                self._log.warning("broadcast_failed", error=str(outcome)[:300])
+            return None
+        problem = classify_send_error(outcome.text)
+        if problem in (SendProblem.ALREADY_KNOWN, SendProblem.NONCE_TOO_LOW):
+            return None
+        self._problems[intent.nonce] = problem
+        self._log.warning("broadcast_refused", problem=problem.value, error=str(outcome)[:300])
+        self._metrics.transaction(self._chain.name, "refused")
+        return outcome
 
 
 def body_of_raw(raw: bytes) -> Body:

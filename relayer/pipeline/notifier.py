@@ -21,7 +21,7 @@ from relayer.ops.api import ApiMetrics
 from relayer.ops.metrics import Metrics
 from relayer.ops.views import event_view
 from relayer.pipeline.loop import Bell, run_agent
-from relayer.pipeline.webhook_posts import WebhookPoster
+from relayer.pipeline.webhook_posts import Posted, WebhookPoster
 from relayer.settings import WebhookSettings
 from relayer.store import Lease, Notice, Store
 
@@ -31,6 +31,7 @@ MOST_PENDING = 10_000
 PAGE = 500
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 3600.0
+"""Whatever a receiver asks for, too."""
 JITTER = 0.2
 
 
@@ -86,7 +87,10 @@ class NoticeQueue:
 
 
 class Notifier:
-    """Tells one webhook what is queued for it; call `tick()` under the `webhooks` lease."""
+    """Tells one webhook what is queued for it; call `tick()` under the `webhooks` lease.
+
+    A receiver that asks for time (429 or 503 with `Retry-After`) is told nothing until it is over.
+    """
 
     def __init__(
         self,
@@ -104,6 +108,7 @@ class Notifier:
         self._poster = poster
         self._metrics = metrics
         self._rng = rng
+        self._rests_until = Timestamp(0)
         self._log = structlog.get_logger("relayer").bind(webhook=webhook.name, chain=lease.chain)
 
     @property
@@ -113,25 +118,34 @@ class Notifier:
     async def tick(self) -> bool:
         """Post what is due and write down how it went; True when something was."""
         chain, name = self._lease.chain, self._webhook.name
+        if self._store.now() < self._rests_until:
+            return False
         due = await self._store.due_notices(chain, name)
         if not due:
             return False
-        troubles = await asyncio.gather(*(self._poster.post(notice, chain) for notice in due))
+        posted = await asyncio.gather(*(self._poster.post(notice, chain) for notice in due))
+        self._rest(posted)
         failed = [
-            replace(notice, attempts=notice.attempts + 1, trouble=trouble)
-            for notice, trouble in zip(due, troubles, strict=True)
-            if trouble
+            replace(notice, attempts=notice.attempts + 1, trouble=one.trouble)
+            for notice, one in zip(due, posted, strict=True)
+            if one.trouble
         ]
         dead = [one for one in failed if one.attempts >= self._webhook.max_attempts]
         again = [(one, self._next_try(one)) for one in failed if one not in dead]
-        told = [notice.number for notice, trouble in zip(due, troubles, strict=True) if not trouble]
+        told = [notice.number for notice, one in zip(due, posted, strict=True) if not one.trouble]
         await self._store.settle_notices(self._lease, name, told=told, again=again, dead=dead)
         self._count(told=len(told), failed=failed, dead=dead)
         return True
 
+    def _rest(self, posted: Sequence[Posted]) -> None:
+        asked_s = max((one.retry_after_s or 0.0 for one in posted), default=0.0)
+        if asked_s:
+            self._rests_until = Timestamp(self._store.now() + min(asked_s, LONGEST_PAUSE_S))
+
     def _next_try(self, notice: Notice) -> Timestamp:
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(notice.attempts - 1, 20))
-        return Timestamp(self._store.now() + pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER))
+        at = self._store.now() + pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        return Timestamp(max(at, self._rests_until))
 
     def _count(self, *, told: int, failed: Sequence[Notice], dead: Sequence[Notice]) -> None:
         name = self._webhook.name

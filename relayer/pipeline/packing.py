@@ -15,8 +15,9 @@ from typing import Any
 from relayer.chains import ChainClient
 from relayer.chains.multicall import encode_aggregate3_value
 from relayer.chains.transactions import AccessList
-from relayer.errors import CallReverted, EndpointDown, RelayerError, Transient
-from relayer.message import Address, Gas, Reason, Record, Wei
+from relayer.chains.wire import quantity
+from relayer.errors import BadChainData, CallReverted, EndpointDown, RelayerError, Transient
+from relayer.message import Address, Gas, MessageId, Reason, Record, Wei
 from relayer.pipeline.inbox import ReadyCall
 from relayer.pipeline.suspects import Suspects
 
@@ -26,6 +27,8 @@ INTRINSIC_GAS = 21_000
 CALLDATA_GAS_PER_BYTE = 16
 CALL_OVERHEAD_BYTES = 192
 """ABI words around each packed call."""
+PACKS_AT_ONCE = 4
+"""Simulated in one request: a slow node must be through with them before `timeout_s`."""
 ACCESS_KEY_BYTES = 33
 """A key of an access list in RLP."""
 
@@ -124,20 +127,22 @@ class Packer:
         most = self._lane.max_tx_bytes
         failed = [_too_large(item, most) for item in items if len(item.call.data) > most]
         small = [item for item in items if len(item.call.data) <= most]
-        shared = [item for item in small if self._may_share(item)]
-        single = [item for item in small if not self._may_share(item)]
-        packs: list[Pack] = []
-        for group in self._groups(shared):
-            done, bad = await self._pack_group(group, sender)
-            packs += done
-            failed += bad
-        if single:
-            good, bad = await self._one_by_one(single, sender)
-            packs += [self._pack_of([one]) for one in good]
-            failed += bad
-        return packs, failed
+        groups = self._groups([item for item in small if self.may_share(item)])
+        known = await self._estimate_together(groups, sender)
+        packs = [
+            Pack(tuple(group), self._with_margin(gas, group))
+            for group, gas in zip(groups, known, strict=True)
+            if gas is not None
+        ]
+        apart = [group for group, gas in zip(groups, known, strict=True) if gas is None]
+        apart += [[item] for item in small if not self.may_share(item)]
+        needs, bad = await self._one_by_one([item for group in apart for item in group], sender)
+        for group in apart:
+            packs += self._combine([(i, needs[i.record.id]) for i in group if i.record.id in needs])
+        return packs, failed + bad
 
-    def _may_share(self, item: ReadyCall) -> bool:
+    def may_share(self, item: ReadyCall) -> bool:
+        """Whether a call may travel with others."""
         call = item.call
         if self._chain.settings.multicall is None or not call.shareable or call.sender is not None:
             return False
@@ -162,25 +167,32 @@ class Packer:
             size += weight
         return groups
 
-    async def _pack_group(
-        self, group: list[ReadyCall], sender: Address
-    ) -> tuple[list[Pack], list[Failed]]:
-        is_weighed = any(self._is_weighed(item.record) for item in group)
-        if len(group) > 1 and self._cheapest is not None and not is_weighed:
-            gas = await self._estimate_together(group, sender)
-            if gas is not None and self._none_over_cap(gas, len(group)):
-                return [Pack(tuple(group), self._with_margin(gas, group))], []
-        good, failed = await self._one_by_one(group, sender)
-        return self._combine(good), failed
+    async def _estimate_together(
+        self, groups: Sequence[Sequence[ReadyCall]], sender: Address
+    ) -> list[Gas | None]:
+        """What each group needs, a few in a batch; None where calls must be estimated apart."""
+        asked = [place for place, group in enumerate(groups) if self._may_estimate_together(group)]
+        bodies = [body_of(self._chain, groups[place], lenient=False) for place in asked]
+        requests = [
+            ("eth_estimateGas", [_request(body, sender, self._lane.batch_gas * 2)])
+            for body in bodies
+        ]
+        answers: list[Any] = []
+        for first in range(0, len(requests), PACKS_AT_ONCE):
+            answers += await self._chain.batch(requests[first : first + PACKS_AT_ONCE])
+        known: list[Gas | None] = [None] * len(groups)
+        for place, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, Transient):
+                raise answer
+            gas = _gas_of(answer)
+            if gas is not None and self._none_over_cap(gas, len(groups[place])):
+                known[place] = gas
+        return known
 
-    async def _estimate_together(self, group: list[ReadyCall], sender: Address) -> Gas | None:
-        try:
-            body = body_of(self._chain, group, lenient=False)
-            return Gas(await self._chain.estimate(_request(body, sender, self._lane.batch_gas * 2)))
-        except Transient:
-            raise
-        except RelayerError:
-            return None
+    def _may_estimate_together(self, group: Sequence[ReadyCall]) -> bool:
+        if len(group) < 2 or self._cheapest is None:
+            return False
+        return not any(self._is_weighed(item.record) for item in group)
 
     def _none_over_cap(self, gas: Gas, count: int) -> bool:
         """No call can cost more than the cap if the others cost at least the cheapest seen."""
@@ -190,7 +202,8 @@ class Packer:
 
     async def _one_by_one(
         self, items: Sequence[ReadyCall], sender: Address
-    ) -> tuple[list[tuple[ReadyCall, Gas]], list[Failed]]:
+    ) -> tuple[dict[MessageId, Gas], list[Failed]]:
+        """What each call needs by itself, in one batch, and those that must not be sent."""
         cap = self._lane.gas_cap
         bodies = [body_of(self._chain, [item], lenient=False) for item in items]
         answers = await self._chain.batch(
@@ -199,25 +212,22 @@ class Packer:
                 for item, body in zip(items, bodies, strict=True)
             ]
         )
-        good: list[tuple[ReadyCall, Gas]] = []
+        needs: dict[MessageId, Gas] = {}
         failed: list[Failed] = []
         for item, answer in zip(items, answers, strict=True):
-            if isinstance(answer, RelayerError):
-                failed.append(Failed(item, answer))
-                continue
-            try:
-                gas = Gas(max(int(answer, 16), item.call.gas_floor))
-            except (TypeError, ValueError):
+            found = _gas_of(answer)
+            if found is None:
                 odd = EndpointDown(self._chain.name, "eth_estimateGas answered no number")
-                failed.append(Failed(item, odd))
+                failed.append(Failed(item, answer if isinstance(answer, RelayerError) else odd))
                 continue
+            gas = Gas(max(found, item.call.gas_floor))
             if gas > cap:
                 detail = f"needs {gas} gas, lane.gas_cap is {cap}"
                 failed.append(Failed(item, detail=detail))
                 continue
-            good.append((item, gas))
+            needs[item.record.id] = gas
             self._cheapest = gas if self._cheapest is None else Gas(min(self._cheapest, gas))
-        return good, failed
+        return needs, failed
 
     def _combine(self, good: Sequence[tuple[ReadyCall, Gas]]) -> list[Pack]:
         """Packs by the sum of single estimates, an upper bound of the whole."""
@@ -240,6 +250,14 @@ class Packer:
     def _with_margin(self, gas: Gas, items: Sequence[ReadyCall] = ()) -> Gas:
         floor = sum(item.call.gas_floor for item in items)
         return Gas(max(gas, floor) * (100 + self._lane.gas_margin_percent) // 100)
+
+
+def _gas_of(answer: object) -> Gas | None:
+    """What `eth_estimateGas` answered; None when it is no number."""
+    try:
+        return Gas(quantity(answer, "gas"))
+    except BadChainData:
+        return None
 
 
 def _in_company(gas: Gas) -> Gas:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import structlog
 
 from relayer.adapter import Adapter, Call, Done, Refuse, Step, Wait
 from relayer.chains import ChainClient
 from relayer.errors import BadChainData, RelayerError
-from relayer.message import BridgeName, Gate, MessageId, Reason, Record, Timestamp
+from relayer.message import BridgeName, Gate, MessageId, Reason, Record, Status, Timestamp
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.inbox import Inbox, ReadyCall
 from relayer.pipeline.pauses import OPERATORS, PauseBoard
@@ -217,4 +218,7 @@ class Prover:
 
 def _reopened(record: Record) -> int:
     """How often an inclusion of this message passed finality without a delivery event."""
-    return sum(moment.reason is Reason.REORGED for moment in record.timeline)
+    return sum(
+        seen.status is Status.INCLUDED and then.reason is Reason.REORGED
+        for seen, then in pairwise(record.timeline)
+    )

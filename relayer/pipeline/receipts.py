@@ -113,6 +113,15 @@ def income_of(
     return incomes
 
 
+def paid_for(records: Sequence[Record], delivered: frozenset[MessageId]) -> dict[Route, Wei]:
+    """What was paid on the origins, as far as it is known now, for what was delivered, by route."""
+    paid: dict[Route, Wei] = {}
+    for record in records:
+        if record.id in delivered and record.payment.amount:
+            paid[record.route] = Wei(paid.get(record.route, 0) + record.payment.amount)
+    return paid
+
+
 def _number(receipt: Mapping[str, object], name: str) -> int:
     """A quantity of the receipt; 0 when it is left out or makes no sense."""
     told = receipt.get(name)

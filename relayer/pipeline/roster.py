@@ -34,6 +34,11 @@ class Roster:
         """Signers that are not open yet."""
         return len(self._missing)
 
+    @property
+    def unread(self) -> list[str]:
+        """Where signers stand whose address nobody could tell yet."""
+        return [opener.at for opener in self._missing if opener.settings.address is None]
+
     async def open(self) -> None:
         """Open them all for the first time; `ConfigInvalid` when one is set up wrongly."""
         for opener, found in await self._try():

@@ -29,12 +29,12 @@ from relayer.pipeline.follower import sources_on
 from relayer.pipeline.inbox import ReadyCall
 from relayer.pipeline.judging import Judge
 from relayer.pipeline.nonces import Mined, SignerLane
-from relayer.pipeline.receipts import carried_by, cost_of, income_of
+from relayer.pipeline.receipts import carried_by, cost_of, income_of, paid_for
 from relayer.pipeline.suspects import Suspects
 from relayer.store import Failure, Inclusion, Intent, Lease, Settlement, Store
 
 HEAD_MAY_LAG = 64
-"""Blocks that a receipt may be ahead of the newest header we have read."""
+"""Blocks that a receipt, or another endpoint, may be ahead of the newest header we have read."""
 NOBODY = Address("0x" + "00" * 20)
 
 
@@ -89,8 +89,11 @@ class Settler:
                 tx=settlement.inclusion and settlement.inclusion.tx,
             )
 
-    async def reopen_overdue(self) -> None:
-        """Seen included, but the final chain says nothing of it: back to the start."""
+    async def reopen_overdue(self, head: BlockNumber) -> None:
+        """Seen included, but the final chain says nothing of it: back to the start.
+
+        So is what was seen in a block far beyond the head: it would never be final.
+        """
         cursor = await self._store.cursor(self._lease.chain)
         if cursor is None:
             return
@@ -98,6 +101,11 @@ class Settler:
         if ids:
             await self._store.reopen(self._lease, ids, Reason.REORGED)
             self._log.warning("inclusion_not_final", count=len(ids))
+        far = BlockNumber(max(head, cursor.block) + HEAD_MAY_LAG)
+        ids = await self._store.included_beyond(self._lease.chain, far)
+        if ids:
+            await self._store.reopen(self._lease, ids, Reason.SOURCE_UNREACHABLE)
+            self._log.warning("inclusion_beyond_head", count=len(ids), head=head)
 
     def _outcome(
         self,
@@ -135,6 +143,7 @@ class Settler:
             ),
             costs,
             income_of(intent, records, frozenset(delivered)),
+            paid_for(records, frozenset(delivered)),
             intent.charge,
             Wei(sum(cost.wei for cost in costs.values())),
         )

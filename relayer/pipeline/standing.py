@@ -5,6 +5,7 @@ facts of blocks that were replaced, back to the newest remembered block that was
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -17,6 +18,21 @@ from relayer.store import Cursor, Lease, Store
 
 SURE_AFTER_S = 10.0
 """How long every remembered block must be another before all that was read is given up."""
+SHORTER_AFTER_S = 600.0
+"""How long the final block must stay below what was read, and move on there, before it is believed
+that the chain has become shorter, or never was so long. A node that lags has caught up by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """Since when we have read more than is final, and what was final then."""
+
+    since: Timestamp
+    final: BlockNumber
+
+    def is_shorter(self, now: Timestamp, final: BlockNumber) -> bool:
+        """Whether the chain has lived below what we have read for long enough."""
+        return now - self.since >= SHORTER_AFTER_S and final > self.final
 
 
 class Standing:
@@ -37,7 +53,7 @@ class Standing:
         self._metrics = metrics
         self._now = now
         self._gone_since: Timestamp | None = None
-        self._is_ahead = False
+        self._ahead: _Ahead | None = None
         self._log = structlog.get_logger("relayer").bind(
             agent=f"follower:{chain.name}", chain=chain.name
         )
@@ -59,26 +75,35 @@ class Standing:
             self._require_sure(error)
             self._log.error("chain_started_over", replaced=cursor.block, reads_from=start)
             await self._store.start_over(self._lease, ancestor)
-        self._gone_since = None
+        self._gone_since = self._ahead = None
         self._log.error("reorg_below_finality", replaced=cursor.block, back_to=ancestor.block)
         self._metrics.reorg(self._chain.name)
         return ancestor
 
     async def _is_kept(self, cursor: Cursor, final: Header) -> bool:
         """Whether nothing we can see says that the cursor's block was replaced."""
-        is_ahead = cursor.block > final.number
-        if is_ahead != self._is_ahead:
-            self._is_ahead = is_ahead
-            event = "final_block_went_back" if is_ahead else "final_block_is_ahead_again"
-            self._log.warning(event, final=final.number, cursor=cursor.block)
-        if not is_ahead:
+        if cursor.block <= final.number:
+            if self._ahead is not None:
+                self._ahead = None
+                self._say("final_block_is_ahead_again", cursor, final)
             return await self._is_canonical(cursor, final)
+        if self._ahead is None:
+            self._ahead = _Ahead(self._now(), final.number)
+            self._say("final_block_went_back", cursor, final)
         below = await self._remembered(final)
-        return not below or await self._is_canonical(below[0], final)
+        if not below:
+            return True
+        is_believed = self._ahead.is_shorter(self._now(), final.number)
+        return not is_believed and await self._is_canonical(below[0], final)
+
+    def _say(self, event: str, cursor: Cursor, final: Header) -> None:
+        self._log.warning(event, final=final.number, cursor=cursor.block)
 
     async def _is_canonical(self, past: Cursor, final: Header) -> bool:
         if past.block == final.number:
             return past.hash == final.hash
+        if past.block + 1 == final.number:
+            return past.hash == final.parent_hash
         return past.hash == (await self._chain.header(past.block)).hash
 
     async def _remembered(self, final: Header) -> Sequence[Cursor]:

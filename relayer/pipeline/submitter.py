@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from relayer.adapter import Adapter, Outcome, Refuse, Wait
+from relayer.adapter import Adapter, Header, Outcome, Refuse, Wait
 from relayer.chains import ChainClient
 from relayer.chains.fees import FeeQuote, data_fee_view, quote
 from relayer.errors import (
@@ -29,6 +30,7 @@ from relayer.message import (
     MessageId,
     Reason,
     Timestamp,
+    TxHash,
     Wei,
 )
 from relayer.ops.metrics import Metrics
@@ -48,6 +50,20 @@ DEAR_RECHECK_S = 15.0
 AT_ONCE_S = 0.0
 LOOK_AGAIN_S = 2.0
 TRANSACTIONS_PER_TICK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """When the lane was looked after, and whether accounts were read."""
+
+    head: BlockHash
+    at: float
+    has_accounts: bool
+
+    def serves(self, head: Header, now: float, *, is_busy: bool) -> bool:
+        """Whether it is new enough, and knows the accounts where they matter."""
+        is_new = self.head == head.hash and 0 <= now - self.at < LOOK_AGAIN_S
+        return is_new and (self.has_accounts or not is_busy)
 
 
 class Submitter:
@@ -75,7 +91,7 @@ class Submitter:
         self._signers = signers
         self._store = store
         self._lease = lease
-        self._crew = Crew(chain, signers, metrics=metrics, lacks_signers=lacks_signers)
+        self._crew = Crew(signers, lacks_signers=lacks_signers)
         self._budgets = Budgets(chain.chain_id, policy, store, now)
         self._pauses = pauses
         self._metrics = metrics
@@ -104,7 +120,8 @@ class Submitter:
         )
         self._packer = Packer(chain, suspects, policy.weighs)
         self._loaded = False
-        self._looked: tuple[BlockHash, float] | None = None
+        self._looked: _Look | None = None
+        self._quoted: tuple[BlockHash, FeeQuote] | None = None
         self._log = structlog.get_logger("relayer").bind(agent=self.name)
 
     @property
@@ -128,23 +145,36 @@ class Submitter:
             for signer in self._signers:
                 await signer.load()
             self._loaded = True
-        await self._look_after_signers()
-        await self._send_ready()
+        if await self._look_after_signers():
+            await self._send_ready()
         return len(self._inbox) > 0 and self._crew.freest() is not None
 
-    async def _look_after_signers(self) -> None:
-        """Settle what was mined and replace what is stuck: with each new head, or now and then."""
-        header = await self._chain.header("latest")
-        looked = (header.hash, self._now() // LOOK_AGAIN_S)
-        if looked == self._looked:
-            return
-        for signer in self._signers:
-            for mined in await signer.mined(header.number):
-                await self._settler.settle(signer, mined, header.number)
+    async def _look_after_signers(self) -> bool:
+        """Settle what was mined and replace what is stuck: with each new head, or now and then.
+
+        Accounts are read when something is in flight or about to be sent; the answer is whether
+        they were, so that more can be.
+        """
+        head, now = await self._chain.header("latest"), self._now()
+        is_busy = len(self._inbox) > 0 or any(signer.is_waiting for signer in self._signers)
+        looked = self._looked
+        if looked is not None and looked.serves(head, now, is_busy=is_busy):
+            return looked.has_accounts
+        working = [one for one in self._signers if is_busy and (one.has_key or one.is_waiting)]
+        accounts = await self._chain.accounts([one.address for one in working])
+        hashes: list[TxHash] = []
+        for signer, account in zip(working, accounts, strict=True):
+            hashes += signer.observe(head.number, account)
+        receipts = dict(zip(hashes, await self._chain.receipts(hashes), strict=True))
+        for signer in working:
+            for mined in signer.mined(receipts):
+                await self._settler.settle(signer, mined, head.number)
             await signer.push()
+        for signer in self._signers:
             self._metrics.in_flight(self._chain.name, signer.address, signer.in_flight)
-        await self._settler.reopen_overdue()
-        self._looked = looked
+        await self._settler.reopen_overdue(head.number)
+        self._looked = _Look(head.hash, now, has_accounts=is_busy)
+        return is_busy
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -175,7 +205,7 @@ class Submitter:
             if no_key is not None:
                 await self._wait(self._inbox.take(len(self._inbox)), no_key)
             return
-        items = self._inbox.take(self._chain.settings.lane.batch_calls * TRANSACTIONS_PER_TICK)
+        items = self._take()
         unsent = {item.record.id: item for item in items}
         try:
             items = await self._without_strangers(items)
@@ -195,6 +225,16 @@ class Submitter:
             await self._wait(list(unsent.values()), again)
             raise
 
+    def _take(self) -> list[ReadyCall]:
+        """The oldest calls; of those that travel alone no more than there is room for, lest they be
+        simulated in vain."""
+        items = self._inbox.take(self._chain.settings.lane.batch_calls * TRANSACTIONS_PER_TICK)
+        alone = [item for item in items if not self._packer.may_share(item)]
+        late = alone[self._crew.room() :]
+        self._inbox.put_back(late)
+        ids = {item.record.id for item in late}
+        return [item for item in items if item.record.id not in ids]
+
     async def _without_strangers(self, items: Sequence[ReadyCall]) -> list[ReadyCall]:
         """Hold what only an account that is no signer of ours could deliver; it waits while one
         that is not open yet may be the one."""
@@ -212,8 +252,10 @@ class Submitter:
 
     async def _send_packs(self, packs: Sequence[Pack], unsent: dict[MessageId, ReadyCall]) -> None:
         """Send each pack, taking its messages out of `unsent` as it goes."""
-        fees = await quote(self._chain)
-        base_fee = (await self._chain.header("latest")).base_fee
+        head = await self._chain.header("latest")
+        if self._quoted is None or self._quoted[0] != head.hash:
+            self._quoted = head.hash, await quote(self._chain)
+        fees, base_fee = self._quoted[1], head.base_fee
         price = fees.expected(base_fee)
         if base_fee is not None and fees.max_fee < base_fee:
             # no block would take it, and its nonce would hold up all that come after
@@ -225,6 +267,8 @@ class Submitter:
             await self._send(pack, fees, price)
             for item in pack.items:
                 unsent.pop(item.record.id, None)
+        for signer in self._signers:
+            await signer.flush()
 
     async def _send(self, pack: Pack, fees: FeeQuote, price: Wei) -> None:
         data_fee = await self._data_fee(pack.items)
@@ -238,7 +282,7 @@ class Submitter:
         sender = items[0].call.sender
         failed: dict[Address, RelayerError] = {}
         while True:
-            signer = await self._crew.pick(worst_cost, failed, sender=sender)
+            signer = self._crew.pick(worst_cost, failed, sender=sender)
             if isinstance(signer, Wait):
                 await self._wait(items, signer)
                 return

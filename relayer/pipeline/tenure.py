@@ -67,7 +67,6 @@ class Tenure:
             stop_if_cancelled()
             lease = await self._acquire()
             if lease is None:
-                await asyncio.sleep(self._beat_s / 2)
                 continue
             self._log.info("lease_held", fence=lease.token)
             self._change(held=True)
@@ -104,11 +103,18 @@ class Tenure:
         return 0.0
 
     async def _acquire(self) -> Lease | None:
+        """The lease; None, after a pause, while another holds it or the store cannot give it."""
+        pause_s = self._beat_s / 2
         try:
-            return await self._store.acquire(self._chain, self._role, self._owner)
+            lease = await self._store.acquire(self._chain, self._role, self._owner)
+            if lease is not None:
+                return lease
         except Transient as error:
             self._log.warning("store_unavailable", error=str(error)[:300])
-            return None
+        except RelayerError as error:
+            pause_s = max(pause_s, self._report(error))
+        await asyncio.sleep(pause_s)
+        return None
 
     async def _work_while_held(self, lease: Lease) -> None:
         work = asyncio.ensure_future(self._work(lease))

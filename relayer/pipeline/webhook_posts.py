@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,6 +22,18 @@ from relayer.store import Notice
 CONCURRENCY = 8
 """Posts to one webhook at the same time."""
 SIGNATURE = "Relayer-Signature"
+ASK_FOR_TIME = frozenset({429, 503})
+"""Answers whose `Retry-After` is honoured (RFC 9110, 10.2.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What came of one post."""
+
+    trouble: str = ""
+    """What was wrong, without the URL; empty when the receiver took it."""
+    retry_after_s: float | None = None
+    """What the receiver asked us to wait, as it said it: not bounded."""
 
 
 class WebhookPoster:
@@ -30,12 +45,12 @@ class WebhookPoster:
         self._session: aiohttp.ClientSession | None = None
         self._room = asyncio.Semaphore(CONCURRENCY)
 
-    async def post(self, notice: Notice, chain: ChainId) -> str:
-        """Post it; empty when the receiver took it (2xx), else what was wrong, without the URL."""
+    async def post(self, notice: Notice, chain: ChainId) -> Posted:
+        """Post it, and tell what came of it; only 2xx means that the receiver took it."""
         url = self._settings.url.get_secret_value()
         host = urlsplit(url).hostname or ""
         if not self._settings.allow_private and is_address(host) and not is_public(host):
-            return "the address is not public (allow_private)"
+            return Posted("the address is not public (allow_private)")
         body = notice.body.encode()
         headers = {
             hdrs.CONTENT_TYPE: "application/json",
@@ -50,10 +65,18 @@ class WebhookPoster:
                 self._room,
                 self._open().post(url, data=body, headers=headers, allow_redirects=False) as answer,
             ):
-                return "" if 200 <= answer.status < 300 else f"status {answer.status}"
+                if 200 <= answer.status < 300:
+                    return Posted()
+                wait_s = self._asked_to_wait(answer.status, answer.headers)
+                return Posted(f"status {answer.status}", wait_s)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # ValueError: a host that is no name to the resolver (UnicodeError)
-            return type(error).__name__
+            return Posted(type(error).__name__)
+
+    def _asked_to_wait(self, status: int, headers: Mapping[str, str]) -> float | None:
+        if status not in ASK_FOR_TIME:
+            return None
+        return seconds_of(headers.get(hdrs.RETRY_AFTER, ""), now=self._now())
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -69,6 +92,18 @@ class WebhookPoster:
                 allow_private=self._settings.allow_private,
             )
         return self._session
+
+
+def seconds_of(retry_after: str, *, now: Timestamp) -> float | None:
+    """The seconds of a `Retry-After`, a number or a date; None when it is neither."""
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit() and len(text) < 20:
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+        return max(0.0, at.replace(tzinfo=at.tzinfo or UTC).timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def signature(secret: str, body: bytes, *, at: int) -> str:

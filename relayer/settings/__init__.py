@@ -10,8 +10,10 @@ from relayer.settings.chain import (
     FeeSettings,
     FinalitySettings,
     LaneSettings,
+    NativeSettings,
 )
 from relayer.settings.explaining import Problem, parse_section, problems_in
+from relayer.settings.files import Exposed, exposed_files, fingerprints
 from relayer.settings.masking import masked, secrets_in
 from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
 from relayer.settings.reading import load_settings, read_tokens
@@ -31,7 +33,7 @@ from relayer.settings.signing import (
     Web3SignerSettings,
     is_loopback,
 )
-from relayer.settings.values import AddressText, Name, Section
+from relayer.settings.values import AddressText, ExpectedDelay, Name, Section
 from relayer.settings.webhooks import WebhookSettings
 from relayer.settings.whole import Settings, json_schema
 
@@ -43,6 +45,8 @@ __all__ = [
     "AwsKmsSettings",
     "ChainSettings",
     "EndpointSettings",
+    "ExpectedDelay",
+    "Exposed",
     "FeeRule",
     "FeeSettings",
     "FinalitySettings",
@@ -52,6 +56,7 @@ __all__ = [
     "LogSettings",
     "MatchRule",
     "Name",
+    "NativeSettings",
     "OperatorSettings",
     "PolicySettings",
     "Problem",
@@ -63,6 +68,8 @@ __all__ = [
     "Web3SignerSettings",
     "WebhookSettings",
     "body_pattern",
+    "exposed_files",
+    "fingerprints",
     "is_loopback",
     "json_schema",
     "load_settings",

@@ -51,6 +51,13 @@ class FinalitySettings(Section):
         return self
 
 
+class NativeSettings(Section):
+    """What the chain's own coin is called; only for showing amounts."""
+
+    symbol: str = Field(default="ETH", pattern=r"^[A-Za-z0-9.$-]{1,16}$")
+    decimals: int = Field(default=18, ge=0, le=36)
+
+
 class FeeSettings(Section):
     """What a transaction may offer per gas, in gwei."""
 
@@ -76,6 +83,8 @@ class LaneSettings(Section):
     max_attempts: int = Field(default=40, ge=1, le=1_000_000)
     max_wasted: int = Field(default=3, ge=1, le=1000)
     """Transactions that one message may waste on chain before it is a dead letter."""
+    max_refused_s: float = Field(default=30 * 86400, ge=3600, le=MOST)
+    """How long simulations of one message may fail with a wait before it is a dead letter."""
     gas_margin_percent: int = Field(default=15, ge=0, le=1000)
 
 
@@ -97,6 +106,7 @@ class ChainSettings(Section):
     fees: FeeSettings = FeeSettings()
     signers: list[SignerSettings] = Field(default=[], max_length=64)
     lane: LaneSettings = LaneSettings()
+    native: NativeSettings = NativeSettings()
     explorer: str | None = Field(default=None, pattern=r"^https?://")
     timeout_s: float = Field(default=10, gt=0, le=600)
     max_response_bytes: int = Field(default=32 * 1024 * 1024, ge=64 * 1024, le=2**31)

@@ -37,7 +37,11 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         if not isinstance(raw, dict):
             kind = "empty" if raw is None else "not a mapping"
             raise ConfigInvalid(f"is {kind}; it must be a mapping with the key `chains`")
-        return parse_section(Settings, _read_secret_files(_expand(raw, "", environ)))
+        expanded = _expand(raw, "", environ)
+        read = _read_secret_files(expanded)
+        settings = parse_section(Settings, expanded)
+        settings._read_from = read
+        return settings
     except ConfigInvalid as bad:
         lines = (f"{path}: {line}" for line in str(bad).splitlines())
         raise ConfigInvalid("\n".join(lines)) from None
@@ -99,13 +103,14 @@ def _expand(value: Any, at: str, environ: Mapping[str, str]) -> Any:
     return _REFERENCE.sub(replacement, value)
 
 
-def _read_secret_files(raw: dict[str, Any]) -> dict[str, Any]:
+def _read_secret_files(raw: dict[str, Any]) -> tuple[tuple[str, Path], ...]:
     """Put the content of `url_file` and the like in place of the secrets they stand for."""
-    for at, section in _places_of_secrets(raw):
-        for key in SECRETS:
-            if f"{key}_file" in section:
-                _read_secret_into(section, key, at)
-    return raw
+    return tuple(
+        (f"{at}.{key}_file", _read_secret_into(section, key, at))
+        for at, section in _places_of_secrets(raw)
+        for key in SECRETS
+        if f"{key}_file" in section
+    )
 
 
 def _places_of_secrets(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -128,7 +133,7 @@ def _items(section: Any, at: str) -> list[tuple[str, Any]]:
     return [(f"{at}[{i}]", one) for i, one in enumerate(items)]
 
 
-def _read_secret_into(section: dict[str, Any], key: str, at: str) -> None:
+def _read_secret_into(section: dict[str, Any], key: str, at: str) -> Path:
     if key in section:
         raise ConfigInvalid(f"{at}: give {key} or {key}_file, not both")
     named = section.pop(f"{key}_file")
@@ -137,3 +142,4 @@ def _read_secret_into(section: dict[str, Any], key: str, at: str) -> None:
     section[key] = _read_text(Path(named), f"{at}.{key}_file: cannot read {named}").strip()
     if not section[key]:
         raise ConfigInvalid(f"{at}.{key}_file: {named} is empty")
+    return Path(named)

@@ -11,10 +11,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     SecretStr,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
 from relayer.keccak import keccak256
@@ -24,6 +26,9 @@ MOST = 2**53
 """Counts and gas cross JSON and Lua, where whole numbers are exact up to here."""
 LONGEST_S = 3600.0
 """No time-out or beat of ours is longer: one with three zeros too many would stop us for ever."""
+
+LONGEST_DELAY_S = 90 * 86400.0
+"""No bridge makes messages wait longer."""
 
 SECRET_URLS = ("url", "ws_url")
 """Keys of `redis`, endpoints and `web3signer` that may be given as `<key>_file` instead."""
@@ -46,6 +51,21 @@ class Section(BaseModel):
         if isinstance(value, bool) and wanted is not bool:
             raise ValueError("must not be true or false")
         return value
+
+
+class ExpectedDelay(Section):
+    """A range that no contract states: how long the bridge's operators let messages wait."""
+
+    earliest_s: float = Field(ge=0, le=LONGEST_DELAY_S)
+    latest_s: float = Field(ge=0, le=LONGEST_DELAY_S)
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> ExpectedDelay:
+        if self.earliest_s > self.latest_s:
+            raise ValueError(
+                f"earliest_s {self.earliest_s:g} is more than latest_s {self.latest_s:g}"
+            )
+        return self
 
 
 def _checksummed(text: str) -> str:

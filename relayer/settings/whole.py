@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from relayer.settings.chain import ChainSettings
 from relayer.settings.policy import PolicySettings
@@ -49,6 +49,13 @@ class Settings(Section):
     development: bool = False
     """Quiet about what is unwise only where there is money."""
     retention_s: float = Field(default=7 * 86400, ge=60, le=3650 * 86400)
+
+    _read_from: tuple[tuple[str, Path], ...] = PrivateAttr(default=())
+
+    @property
+    def read_from(self) -> tuple[tuple[str, Path], ...]:
+        """The `*_file` fields whose secrets are in here, each with its file."""
+        return self._read_from
 
     @model_validator(mode="before")
     @classmethod

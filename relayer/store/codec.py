@@ -152,7 +152,7 @@ def record_from(message_id: str, flat: Sequence[bytes], *, key: str) -> Record:
 
 
 def _unpacked(fields: dict[str, str]) -> dict[str, str]:
-    """A finished record keeps all but the message in one field (see `pack` in words.lua)."""
+    """A finished record keeps all but the message in one field (`pack` in message_words.lua)."""
     packed = fields.get("packed")
     if packed is None:
         return fields
@@ -172,6 +172,7 @@ def record_or_none(message_id: str, flat: Sequence[bytes], *, key: str) -> Recor
 
 def _record(message_id: str, fields: Mapping[str, str]) -> Record:
     wake_at, value, tx = fields.get("wake_at"), fields.get("gate_value"), fields.get("tx")
+    refused_since = fields.get("refused_since")
     evidence = json.loads(fields.get("evidence") or "{}")
     clocks = json.loads(fields.get("clocks") or "{}")
     return Record(
@@ -193,6 +194,7 @@ def _record(message_id: str, fields: Mapping[str, str]) -> Record:
         ),
         evidence={**evidence, **{f"clock:{name}": str(at) for name, at in clocks.items()}},
         tx=None if tx is None else TxHash(tx),
+        refused_since=None if refused_since is None else Timestamp(float(refused_since)),
     )
 
 

@@ -38,7 +38,7 @@ class Events(Wire):
         """
         size = 1 if after is None else max(1, min(limit, MAX_EVENTS))
         args = {"first": str((after or 0) + 1), "limit": size}
-        newest, kept, rows = await self.run("events", chain, args)
+        newest, first, kept, rows = await self.run("events", chain, args)
         last = int(newest)
         if after is None or after == last:
             return EventPage((), start=last, upto=last, newest=last, missed=0)
@@ -51,18 +51,25 @@ class Events(Wire):
             start=numbers[0] - 1 if numbers else last,
             upto=numbers[-1] if numbers else last,
             newest=last,
-            missed=_missed(after, last, kept=kept, numbers=numbers),
+            missed=_missed(
+                after, last, kept=kept, numbers=numbers, start=int(first) if first else None
+            ),
         )
 
 
-def _missed(after: int, last: int, *, kept: int, numbers: Sequence[int]) -> int:
-    """How many events behind `after` are gone, -1 when it is unknown (the store lost them)."""
+def _missed(after: int, last: int, *, kept: int, numbers: Sequence[int], start: int | None) -> int:
+    """How many events behind `after` are gone, -1 when it is unknown (the store lost them).
+
+    Numbers start at the time, so one from before `start`, of a store that was wiped or of nobody,
+    says nothing; neither does a distance in a store that did not note where it starts.
+    """
     if after > last:
         return -1
-    if after == 0:  # numbers start at the time, so the distance from 0 says nothing
+    if after == 0:
         return -1 if kept >= EVENTS_KEPT or not numbers else 0
-    first = numbers[0] if numbers else last + 1
-    return first - after - 1
+    missed = (numbers[0] if numbers else last + 1) - after - 1
+    is_ours = start is not None and after >= start - 1
+    return missed if is_ours or not missed else -1
 
 
 def _event(chain: ChainId, number: int, flat: Sequence[bytes]) -> Event | None:

@@ -234,7 +234,7 @@ def _record_item(fact: Fact) -> Item:
         case DeliverySeen():
             return {**item, "kind": "D"}
         case PaymentSeen():
-            paid = [str(at.block), str(fact.gas), str(fact.amount)]
+            paid = [str(at.block), str(fact.gas), str(fact.amount), str(at.chain)]
             return {**item, "kind": "P", "key": f"{at.tx}:{at.log_index}", "paid": paid}
         case ProgressSeen():
             line = f"{codec.detail_text(fact.what)} in {at.tx}:{at.log_index}"
@@ -263,13 +263,25 @@ def _merged(answers: list[Any], *, roots: int, woken: frozenset[ChainId]) -> Sav
     created: list[MessageId] = []
     delivered: list[Delivery] = []
     unreadable: list[str] = []
+    contradicted: list[MessageId] = []
     payments = 0
-    for created_ids, delivered_rows, paid, bad in (row for answer in answers for row in answer):
+    for created_ids, delivered_rows, paid, bad, otherwise in (
+        row for answer in answers for row in answer
+    ):
         created.extend(message_ids(created_ids))
         delivered.extend(_delivery(row) for row in delivered_rows)
         payments += paid
         unreadable.extend(text.decode("utf-8", "replace") for text in bad)
-    return SaveResult(tuple(created), tuple(delivered), payments, roots, woken, tuple(unreadable))
+        contradicted.extend(message_ids(otherwise))
+    return SaveResult(
+        new_messages=tuple(created),
+        new_deliveries=tuple(delivered),
+        payments=payments,
+        roots=roots,
+        woken=woken,
+        unreadable=tuple(unreadable),
+        contradicted=tuple(contradicted),
+    )
 
 
 def _delivery(row: Sequence[bytes]) -> Delivery:

@@ -131,6 +131,13 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
     KeySpec("gates", "set", "while waited on", "lane", "gates that messages wait on"),
     KeySpec("gate:<gate>", "zset", "while waited on", "lane", "ids by gate value"),
     KeySpec("included", "zset", "while included", "lane", "ids by block"),
+    KeySpec(
+        "doubted",
+        "zset",
+        "newest 10 000, until looked at",
+        "facts, lane",
+        "ids that only a log made delivered, by when",
+    ),
     KeySpec("tx:<hash>", "string", "as its messages", "facts, lane", "ids a transaction concerns"),
     KeySpec("sent", "zset", "retention", "lane", "hashes of our own transactions by time"),
     KeySpec(
@@ -142,12 +149,14 @@ CHAIN_KEYS: tuple[KeySpec, ...] = (
     ),
     KeySpec("signers", "set", "while they have intents", "lane", "addresses that have intents"),
     KeySpec("income", "hash", "for ever", "lane", "route -> wei that inboxes paid us"),
+    KeySpec("paid", "hash", "for ever", "lane", "route -> origin wei paid for what we delivered"),
     KeySpec("spent:<day>", "hash", "3 days", "lane", "budget -> gwei taken out of it that day"),
     KeySpec("times:<route>", "list", "newest 512", "facts, lane", "seconds our deliveries took"),
     KeySpec("cost", "hash", "for ever", "lane", "route -> 'wei gas transactions'"),
     # what is told about the lane's messages
     KeySpec("events", "stream", "about the newest 10 000", "facts, lane, operator", "transitions"),
     KeySpec("event_count", "string", "for ever", "facts, lane, operator", "number of the newest"),
+    KeySpec("event_start", "string", "for ever", "facts, lane, operator", "number of the first"),
     KeySpec("webhook:<name>", "hash", "for ever", "notices", "at: event looked at last; lost"),
     KeySpec("notices:<webhook>", "hash", "until told", "notices", "event number -> notice"),
     KeySpec("notices_due:<webhook>", "zset", "until told", "notices", "event numbers by due time"),

@@ -36,6 +36,8 @@ TRIM_PAGE = 200
 NOTE_PAGE = 500
 RECALL_PAGE = 500
 SPENT_KEPT_S = 3 * 86400
+MOST_SLEEP_S, CLOCKS_DIFFER_S = 7200.0, 600.0
+"""Nothing is put off for longer at once: what is due later still was put off by a wrong clock."""
 
 
 class Lane(Wire):
@@ -61,6 +63,7 @@ class Lane(Wire):
                 lease,
                 due=codec.time_text(now),
                 until_=codec.time_text(now + visibility_s),
+                far=codec.time_text(now + MOST_SLEEP_S + CLOCKS_DIFFER_S),
                 limit=limit,
                 trim=TRIM_PAGE,
             ),
@@ -88,11 +91,6 @@ class Lane(Wire):
             if seen < RECALL_PAGE:
                 return recalled
 
-    async def next_wake(self, chain: ChainId) -> Timestamp | None:
-        """When the lane's next message is due; None when none is."""
-        answer = await self.run("lane_state", chain)
-        return Timestamp(float(answer[1])) if answer[1] else None
-
     async def waiting_gates(self, chain: ChainId) -> list[Gate]:
         """Gates that at least one of the lane's messages waits on."""
         members = await self.command("SMEMBERS", base(self._prefix, chain) + "gates")
@@ -112,18 +110,24 @@ class Lane(Wire):
     # --- what was found out ------------------------------------------------------------------
 
     async def note_waits(
-        self, lease: Lease, waits: Sequence[tuple[MessageId, Wait]]
+        self, lease: Lease, waits: Sequence[tuple[MessageId, Wait]], *, refused: bool = False
     ) -> list[MessageId]:
-        """Not yet: wakes at its gate or after `recheck_s`; costs no attempt."""
-        return await self._note(lease, "wait", [self._wait(mid, wait) for mid, wait in waits])
+        """Not yet: wakes at its gate or after `recheck_s`; costs no attempt.
+
+        `refused`: it is what a failed simulation asks for.
+        """
+        items = [{**self._wait(mid, wait), "refused": refused} for mid, wait in waits]
+        return await self._note(lease, "wait", items)
 
     def _wait(self, message_id: MessageId, wait: Wait) -> Item:
         item: Item = {
             "id": message_id,
             "reason": wait.reason.value,
             "detail": codec.detail_text(wait.detail),
-            "wake_at": codec.time_text(self._clock() + max(0.0, wait.recheck_s)),
+            "wake_at": self._wake(min(MOST_SLEEP_S, max(0.0, wait.recheck_s))),
         }
+        if wait.disproved:
+            item["disproved"] = True
         if wait.gate is not None:
             item |= {
                 "gate": str(wait.gate),
@@ -185,11 +189,35 @@ class Lane(Wire):
         self, chain: ChainId, final_block: BlockNumber, *, limit: int = OVERDUE_PAGE
     ) -> list[MessageId]:
         """Ids included at or below a final block that no delivery fact has confirmed."""
+        return await self._included(chain, "-inf", codec.score(final_block), limit)
+
+    async def included_beyond(
+        self, chain: ChainId, block: BlockNumber, *, limit: int = OVERDUE_PAGE
+    ) -> list[MessageId]:
+        """Ids included above a block."""
+        return await self._included(chain, f"({codec.score(block)}", "+inf", limit)
+
+    async def _included(self, chain: ChainId, first: str, last: str, limit: int) -> list[MessageId]:
         key = base(self._prefix, chain) + "included"
-        members = await self.command(
-            "ZRANGEBYSCORE", key, "-inf", codec.score(final_block), "LIMIT", 0, limit
-        )
-        return [MessageId(member.decode()) for member in members]
+        return _ids(await self.command("ZRANGEBYSCORE", key, first, last, "LIMIT", 0, limit))
+
+    async def doubted(self, chain: ChainId, before: Timestamp, *, limit: int) -> list[MessageId]:
+        """Ids that only a log made `delivered`, before a time, longest ago first."""
+        key = base(self._prefix, chain) + "doubted"
+        bounds = ("-inf", codec.time_text(before), "LIMIT", 0, limit)
+        return _ids(await self.command("ZRANGEBYSCORE", key, *bounds))
+
+    async def note_looked(
+        self,
+        lease: Lease,
+        sure: Sequence[MessageId],
+        *,
+        wrong: Sequence[MessageId],
+        unsure: Sequence[MessageId],
+    ) -> list[MessageId]:
+        """What the inbox says of them; returns those that were not delivered and wait again."""
+        args = self._held(lease, sure=list(sure), wrong=list(wrong), unsure=list(unsure))
+        return _ids(await self.run("note_looked", lease.chain, args))
 
     async def reopen(
         self, lease: Lease, ids: Sequence[MessageId], reason: Reason
@@ -274,7 +302,8 @@ class Lane(Wire):
                 str(route): [str(cost.wei), str(cost.gas), str(cost.txs)]
                 for route, cost in settlement.costs.items()
             },
-            incomes={str(route): str(wei) for route, wei in settlement.incomes.items()},
+            income={str(route): str(wei) for route, wei in settlement.incomes.items()},
+            paid={str(route): str(wei) for route, wei in settlement.paid.items()},
             spend=_spending(charge, charge.corrected(settlement.cost) if charge else {}),
         )
         answer = await self.run("settle", lease.chain, args)

@@ -198,8 +198,8 @@ class Reading(Wire):
 
     async def oldest_pending(self, chain: ChainId) -> Timestamp | None:
         """When the oldest message the lane still works on was first seen; None without one."""
-        answer = await self.run("lane_state", chain)
-        return Timestamp(float(answer[0])) if answer[0] else None
+        oldest = await self.run("oldest_pending", chain)
+        return None if oldest is None else Timestamp(float(oldest))
 
     async def route_states(self, chain: ChainId) -> dict[Route, RouteState]:
         """How each route to `chain` is doing."""
@@ -225,7 +225,13 @@ class Reading(Wire):
 
     async def income_totals(self, chain: ChainId) -> dict[Route, Wei]:
         """What inboxes on `chain` have paid us, by route."""
-        key = base(self._prefix, chain) + "income"
+        return await self._sums(base(self._prefix, chain) + "income")
+
+    async def paid_totals(self, chain: ChainId) -> dict[Route, Wei]:
+        """What was paid on the origins for messages that we delivered to `chain`, by route."""
+        return await self._sums(base(self._prefix, chain) + "paid")
+
+    async def _sums(self, key: str) -> dict[Route, Wei]:
         totals: dict[Route, Wei] = {}
         for route, text in _texts(await self.command("HGETALL", key)):
             try:
@@ -233,10 +239,6 @@ class Reading(Wire):
             except ValueError:
                 self.tell_garbage(key, f"{route}: {text}", "remove the field with HDEL")
         return totals
-
-    async def ping(self) -> None:
-        """Return when every primary answers; `StoreUnavailable` otherwise."""
-        await sections(self._client, "replication")
 
     async def memory(self) -> Memory:
         """Bytes used and the limit, summed over primaries."""

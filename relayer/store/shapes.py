@@ -99,6 +99,8 @@ class SaveResult:
     unreadable: tuple[str, ...] = ()
     """Keys that held something else than a message record, with the cause. Where the fact was the
     message itself, it was set aside and the record made anew; else it is left alone."""
+    contradicted: tuple[MessageId, ...] = ()
+    """Messages that were read before with other content or at another place."""
 
     @property
     def changed(self) -> bool:
@@ -223,6 +225,9 @@ class Settlement:
     failures: tuple[Failure, ...] = ()
     costs: Mapping[Route, CostTotal] = field(default_factory=dict)
     incomes: Mapping[Route, Wei] = field(default_factory=dict)
+    """What the inbox paid us, in wei of the destination."""
+    paid: Mapping[Route, Wei] = field(default_factory=dict)
+    """What was paid on the origins for the messages it delivered, in wei of each origin."""
     charge: Charge | None = None
     """The intent's own."""
     cost: Wei = Wei(0)

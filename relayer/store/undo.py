@@ -54,6 +54,15 @@ class Undo(Batches):
                 if re.search(rf":({lease.chain}>\d+|\d+>{lease.chain})$", route):
                     for status in Status:
                         await self._undo_index(lease, place, route=route, status=status)
+            await self._undo_stubs(lease, place)
+
+    async def _undo_stubs(self, lease: Lease, place: ChainId) -> None:
+        at = "0"
+        while True:
+            args = self._under(lease, cursor=at, limit=UNDO_PAGE)
+            at = (await self.run("undo_stubs", place, args)).decode()
+            if at == "0":
+                return
 
     async def _undo_index(
         self, lease: Lease, place: ChainId, *, route: str, status: Status

@@ -72,10 +72,12 @@ class Script:
 def load_script(name: str) -> Script:
     """Read `lua/<name>.lua`, put the shared words before it and the error mapping behind it."""
     folder = resources.files("relayer.store") / "lua"
-    words = (folder / "words.lua").read_text("utf-8")
-    body = (folder / f"{name}.lua").read_text("utf-8")
-    closing = (folder / "closing.lua").read_text("utf-8")
-    text = f"{_transitions()}\n{words}\nlocal function main()\n{body}\nend\n{closing}"
+    words, message_words, body, closing = (
+        (folder / f"{part}.lua").read_text("utf-8")
+        for part in ("words", "message_words", name, "closing")
+    )
+    shared = f"{_transitions()}\n{words}\n{message_words}"
+    text = f"{shared}\nlocal function main()\n{body}\nend\n{closing}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -6,6 +6,7 @@ and `two` (id 2); nothing else in this suite knows a protocol.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relayer import protocols
-from relayer.adapter import Adapter, Call, Checkable, Log, Outcome, Verdict
+from relayer.adapter import Adapter, Call, Checkable, Foreseeable, Log, Outcome, Verdict
 from relayer.errors import BadChainData, ConfigInvalid, EndpointDown
 from relayer.message import (
     Address,
@@ -94,6 +95,23 @@ async def test_building_needs_no_chain_and_describes_itself(name: str) -> None:
             assert all(len(topic) == 32 for topic in source.topics)
         ids = [spec.id for spec in adapter.trees()]
         assert len(ids) == len(set(ids))
+    finally:
+        await adapter.aclose()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_delays_are_ranges_of_its_routes_or_asked_of_contracts(name: str) -> None:
+    """Whoever waits for a first message is told something: by settings alone, or by a chain."""
+    adapter = build(name)
+    try:
+        assert isinstance(adapter, Foreseeable)
+        with contextlib.suppress(EndpointDown):
+            delays = await adapter.delays()
+            assert set(delays) == set(adapter.routes())
+            for delay in delays.values():
+                assert delay.rests_on
+                assert delay.earliest_s >= 0
+                assert delay.latest_s is None or delay.earliest_s <= delay.latest_s
     finally:
         await adapter.aclose()
 

@@ -26,6 +26,7 @@ from relayer.devnet.ground import Ground, GroundPlan, Sent
 from relayer.devnet.ledger import wasted_calls
 from relayer.devnet.service import RelayerProcess
 from relayer.message import Address
+from relayer.protocols.arbitrum.message import item_of
 from tests.fault.conftest import until
 
 pytestmark = [pytest.mark.chain, pytest.mark.redis, pytest.mark.timeout(240)]
@@ -45,8 +46,10 @@ class Censor:
     """The leaf that nobody is to hear of."""
     hides_roots: bool = False
     """No root that the outbox accepts is told any more."""
+    forged: int | None = None
+    """The leaf that another message is said to be."""
     cut: int = 0
-    """Logs left out so far."""
+    """Logs left out, or changed, so far."""
     url: str = ""
 
     async def serve(self, request: web.Request) -> web.Response:
@@ -58,7 +61,7 @@ class Censor:
             if isinstance(reply.get("result"), list):
                 kept = [log for log in reply["result"] if not self._hides(log)]
                 self.cut += len(reply["result"]) - len(kept)
-                reply["result"] = kept
+                reply["result"] = [self._told(log) for log in kept]
         return web.json_response(answer)
 
     def _hides(self, log: dict[str, Any]) -> bool:
@@ -68,6 +71,23 @@ class Censor:
         return (
             self.hidden is not None and topics[:1] == [SENT] and int(topics[3], 16) == self.hidden
         )
+
+    def _told(self, log: dict[str, Any]) -> dict[str, Any]:
+        topics = log.get("topics", [])
+        if topics[:1] != [SENT] or self.forged is None or int(topics[3], 16) != self.forged:
+            return log
+        self.cut += 1
+        return forge(log)
+
+
+def forge(log: dict[str, Any]) -> dict[str, Any]:
+    """The same L2ToL1Tx with a value that nobody sent, and the hash that belongs to it."""
+    topics, raw = list(log["topics"]), bytearray.fromhex(log["data"][2:])
+    raw[128:160] = (10**20).to_bytes(32, "big")
+    size = int.from_bytes(raw[192:224], "big")
+    recipient = bytes.fromhex(topics[1][2:])[12:]
+    topics[2] = "0x" + item_of(raw[12:32] + recipient + raw[32:160] + raw[224 : 224 + size]).hex()
+    return {**log, "topics": topics, "data": "0x" + raw.hex()}
 
 
 @contextlib.asynccontextmanager
@@ -262,6 +282,27 @@ async def test_a_hidden_leaf_is_noticed_before_anything_is_sent_and_healed(here:
             censor.hidden = None
             await here.delivered(sent, within_s=AUDITED_WITHIN_S)
     await here.assert_exactly_once(sent)
+
+
+async def test_a_forged_message_gives_way_to_the_true_one(here: Field) -> None:
+    """One answer names another message at a leaf: nothing is sent on it, the auditor finds the
+    wrong root, and once the true leaf is back the true message takes the forged one's place."""
+    forged = 2
+    await here.ground.pause_operators()
+    async with censored(here.ground.nodes[here.local.plan.child]) as censor:
+        censor.forged = forged
+        here.look_through(censor, here.local.plan.child)
+        async with here.relaying():
+            sent = await here.local.spread(6)
+            await here.has(sent, status="waiting")
+            censor.forged = None
+            assert censor.cut > 0
+            assert len(await here.local.undelivered(sent)) == len(sent)
+            here.ground.resume_operators()
+            await here.delivered(sent, within_s=2 * AUDITED_WITHIN_S)
+    await here.assert_exactly_once(sent)
+    events = {json.loads(line)["event"] for line in here.lines()}
+    assert {"leaf_replaced", "messages_read_otherwise"} <= events
 
 
 async def test_a_hidden_root_is_asked_for_and_its_messages_arrive(here: Field) -> None:

@@ -71,17 +71,33 @@ class Scene:
             out, err = await process.communicate()
         return process.returncode or 0, json.loads(out or err)
 
+    async def counted(self, outcome: str, count: int) -> None:
+        """Wait until the metrics, which may be a second old, count that many reloads."""
+
+        async def there() -> bool:
+            return await self.relayer.metric("relayer_reloads_total", outcome=outcome) == count
+
+        await until(there)
+
     async def gone_again(self, whole: dict[str, Any]) -> None:
         """Take the third chain away: no series goes on telling of it."""
         assert 'chain="gamma"' in await self.metrics()
         self.write(without(whole, "gamma"))
         code, told = await self.ask("POST", "reload")
         assert (code, told["changes"][:1]) == (200, ["chains.gamma removed"])
-        assert 'chain="gamma"' not in await self.metrics()
+
+        async def forgotten() -> bool:
+            return 'chain="gamma"' not in await self.metrics()
+
+        await until(forgotten)  # scrapes of the same second share one rendering
 
     async def metrics(self) -> str:
         async with self.session.get(f"{self.relayer.url}/metrics") as answer:
             return await answer.text()
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the log under one name."""
+        return [line for line in self.log() if line["event"] == event]
 
     def log(self) -> list[dict[str, Any]]:
         lines = self.relayer.log.read_text(encoding="utf-8").splitlines()
@@ -205,6 +221,7 @@ async def test_a_wrong_file_changes_nothing_and_is_named(scene: Scene) -> None:
         ),
         (_changed(good, id=99), "99"),
         (_changed(good, signers=[{"key_file": "/nowhere"}]), "chains.alpha.signers[0]"),
+        (_with_dead_chain(good), "chains.dead: 0 of 1 endpoints answer"),
     ]
     for config, text in wrong:
         scene.write(config)
@@ -218,9 +235,69 @@ async def test_a_wrong_file_changes_nothing_and_is_named(scene: Scene) -> None:
     await all_delivered(scene.world, sent)
     _, log = await scene.ask("GET", "audit")
     assert [act["outcome"] for act in log["acts"]] == ["refused"] * (len(wrong) + 1)
-    assert (
-        len([line for line in scene.log() if line["event"] == "reload_refused"]) == len(wrong) + 1
-    )
+    assert len(scene.told("reload_refused")) == len(wrong) + 1
+    await scene.counted("refused", len(wrong) + 1)
+    scene.write(_with_dead_chain(good))
+    os.kill(scene.relayer.pid, signal.SIGHUP)
+
+    async def noted() -> bool:
+        newest = (await scene.ask("GET", "audit"))[1]["acts"][0]
+        return bool(newest["who"] == "signal" and newest["outcome"] == "refused")
+
+    await until(noted)
+    assert len(scene.told("reload_refused")) == len(wrong) + 2
+    await scene.counted("refused", len(wrong) + 2)
+    code, told = await scene.call("reload")
+    assert (code, "chains.dead" in told["error"]["text"]) == (2, True)
+    assert len(scene.told("reload_refused")) == len(wrong) + 3
+
+
+def _with_dead_chain(config: dict[str, Any]) -> dict[str, Any]:
+    dead = {"id": 99, "timeout_s": 2, "endpoints": [{"url": f"http://127.0.0.1:1/?key={PLANTED}"}]}
+    return {**config, "chains": {**config["chains"], "dead": dead}}
+
+
+async def test_a_chain_that_is_down_blocks_no_reload_of_something_else(scene: Scene) -> None:
+    """The relayer was started with it; other settings are still taken up."""
+    good = _with_dead_chain(without(scene.config(), "gamma"))
+    await scene.relayer.stop()
+    scene.write(good)
+    await scene.relayer.start()
+    scene.write({**good, "policy": {"deny": [{"origin": "alpha"}]}})
+    code, told = await scene.ask("POST", "reload")
+    assert (code, told["changes"], told["warnings"]) == (200, ["policy"], [])
+
+
+async def test_a_reload_of_what_is_in_force_swaps_nothing(scene: Scene) -> None:
+    """Neither agents nor leases; a token that changed is taken up alone, a key with its agents."""
+    code, told = await scene.ask("POST", "reload")
+    assert (code, told["reloaded"], told["changes"]) == (200, False, [])
+    assert ":" in told["replica"]
+    scene.tokens.write_text(NEXT_TOKEN, encoding="ascii")
+    _, told = await scene.ask("POST", "reload")
+    changed = "operator.token_files[0] holds something else"
+    assert (told["reloaded"], told["changes"]) == (True, [changed])
+    assert (await scene.ask("GET", "pauses"))[0] == 401
+    assert scene.told("took_over") == []
+    good = without(scene.config(), "gamma")
+    former = _replaced_key(good, "0x" + "5e" * 32)
+    _, told = await scene.ask("POST", "reload", token=NEXT_TOKEN)
+    assert "chains.alpha.signers[0].key_file holds something else" in told["changes"]
+    assert len(scene.told("took_over")) == 1
+    _replaced_key(good, former)
+    assert (await scene.ask("POST", "reload", token=NEXT_TOKEN))[0] == 200
+    sent = [await scene.world.traffic.dispatch("beta", "alpha", body=b"as ever")]
+    await all_delivered(scene.world, sent)
+    await scene.counted("unchanged", 1)
+    await scene.counted("taken_up", 3)
+
+
+def _replaced_key(config: dict[str, Any], key: str) -> str:
+    """Put another key into the file of a signer; the one that was there."""
+    path = Path(config["chains"]["alpha"]["signers"][0]["key_file"])
+    former = path.read_text(encoding="ascii")
+    path.write_text(key, encoding="ascii")
+    return former
 
 
 def _changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -246,7 +323,8 @@ async def test_reloads_without_a_pause_between_them_end_nothing(scene: Scene) ->
 
 async def test_a_signal_takes_up_tokens_policy_and_level(scene: Scene) -> None:
     """SIGHUP is a reload: the new token counts, the old one does not, and it is written down."""
-    assert await scene.call("log-level") == (0, {"level": "info"})
+    code, told = await scene.call("log-level")
+    assert (code, told["level"]) == (0, "info")
     good = without(scene.config(), "gamma")
     scene.tokens.write_text(NEXT_TOKEN, encoding="ascii")
     deny = [{"origin": "alpha"}]
@@ -258,7 +336,7 @@ async def test_a_signal_takes_up_tokens_policy_and_level(scene: Scene) -> None:
 
     await until(took)
     assert (await scene.ask("GET", "config"))[0] == 401
-    assert (await scene.ask("GET", "log-level", token=NEXT_TOKEN))[1] == {"level": "debug"}
+    assert (await scene.ask("GET", "log-level", token=NEXT_TOKEN))[1]["level"] == "debug"
     sent = await scene.world.traffic.dispatch("alpha", "beta", body=b"not this one")
 
     async def held() -> bool:
@@ -269,12 +347,14 @@ async def test_a_signal_takes_up_tokens_policy_and_level(scene: Scene) -> None:
     _, log = await scene.ask("GET", "audit", token=NEXT_TOKEN)
     act = log["acts"][0]
     assert (act["who"], act["what"], act["outcome"]) == ("signal", "SIGHUP", "ok")
-    assert await scene.call("log-level", "error") == (0, {"level": "error", "before": "debug"})
-    assert await scene.call("reload") == (0, {"reloaded": True, "changes": []})
+    code, told = await scene.call("log-level", "error")
+    assert (code, told["level"], told["before"]) == (0, "error", "debug")
+    code, told = await scene.call("reload")
+    assert (code, told["reloaded"], told["changes"]) == (0, False, [])
     scene.tokens.write_text(TOKEN, encoding="ascii")  # the file is ahead of the process
     code, told = await scene.call("reload")
     assert (code, "does not accept" in told["error"]["text"]) == (2, True)
-    assert act["detail"] == "log, policy"
+    assert act["detail"] == "log, policy, operator.token_files[0] holds something else"
 
 
 async def test_a_paused_route_waits_and_goes_on_also_over_a_restart(scene: Scene) -> None:

@@ -49,7 +49,7 @@ from relayer.protocols.arbitrum.contracts import execute_call
 from relayer.protocols.arbitrum.settings import ArbitrumSettings
 from relayer.settings import load_settings
 from relayer.trees import append_only
-from tests.fakes import FakeTrees
+from tests.fakes import FakeTrees, truths_of
 from tests.unit.arbitrum.world import Context, FakeRoots, packed_send
 from tests.unit.sample_records import record_of
 
@@ -239,7 +239,7 @@ async def test_truth_is_the_childs_count_and_root_at_its_final_block(scene: Scen
     await scene.local.spread(5)
     await scene.local.child.call("anvil_mine", "0x2")
     await scene.follow()
-    (truth,) = await scene.adapter.truth()
+    (truth,) = await truths_of(scene.adapter)
     assert (truth.size, truth.root) == (5, scene.trees.root(scene.tree, 5))
 
 

@@ -12,9 +12,11 @@ import pytest
 
 from relayer.adapter import Call, Done, Refuse, Step, Wait
 from relayer.chains.client import ChainClient
-from relayer.devnet.accounts import ANNOUNCER
+from relayer.devnet.accounts import ANNOUNCER, DEPLOYER, VALIDATORS
+from relayer.devnet.artefacts import decode_result, encode_call, load
 from relayer.devnet.deployer import Deployer
-from relayer.devnet.traffic import Parcel
+from relayer.devnet.multicall import eth_call
+from relayer.devnet.traffic import Parcel, Site
 from relayer.devnet.validators import Fault
 from relayer.devnet.world import Devnet, WorldPlan
 from relayer.message import (
@@ -34,7 +36,7 @@ from relayer.message import (
 from relayer.protocols.hyperlane.adapter import SHAPE, HyperlaneAdapter
 from relayer.protocols.hyperlane.settings import HyperlaneSettings
 from relayer.settings import FinalitySettings, load_settings
-from tests.fakes import FakeClock, FakeContext, FakeTrees
+from tests.fakes import FakeClock, FakeContext, FakeTrees, truths_of
 from tests.integration.conftest import MakeWorld
 from tests.unit.sample_records import record_of
 
@@ -148,7 +150,7 @@ async def test_our_tree_is_the_contracts_tree(still_world: Devnet, stack: AsyncE
     await scene.follow()
     for site in still_world.sites.values():  # the final block is one behind the newest
         await site.rpc.call("anvil_mine", "0x2")
-    truths = await scene.adapter.truth()
+    truths = await truths_of(scene.adapter)
     assert len(truths) == 3
     for truth in truths:
         assert truth.size == 6
@@ -229,5 +231,49 @@ async def test_audit_before_the_contracts_were_there(
 ) -> None:
     """At a final block older than the hook the truth is an empty tree, and no error."""
     scene = await open_scene(still_world, stack, finality=FinalitySettings(depth=10_000))
-    truths = await scene.adapter.truth()
+    truths = await truths_of(scene.adapter)
     assert [(one.block, one.size, one.root) for one in truths] == [(0, 0, None)] * 3
+
+
+async def ask_weighted(site: Site, kind: str, weights: Sequence[int], threshold: int) -> None:
+    """Let the site's recipient ask a weighted multisig of the devnet's validators."""
+    path = f"isms/multisig/WeightedMultisigIsm.sol/Static{kind}WeightedMultisigIsmFactory"
+    deployer = await Deployer.open(site.rpc, DEPLOYER)
+    factory = deployer.create(load(path).creation())
+    members = [(one.address, weight) for one, weight in zip(VALIDATORS, weights, strict=True)]
+    arguments = [members, threshold]
+    deployer.call(factory, encode_call("deploy((address,uint96)[],uint96)", arguments))
+    await deployer.flush()
+    view = encode_call("getAddress((address,uint96)[],uint96)", arguments)
+    (ism,) = decode_result(["address"], await eth_call(site.rpc, factory, view))
+    use = encode_call("setInterchainSecurityModule(address)", [ism])
+    deployer.call(site.hyperlane.recipient, use)
+    await deployer.flush()
+
+
+@pytest.mark.parametrize("kind", ["MerkleRoot", "MessageId"])
+@pytest.mark.parametrize("silent", [0, 1, 2])
+async def test_weighted_multisigs_take_our_proofs(
+    make_world: MakeWorld, stack: AsyncExitStack, kind: str, silent: int
+) -> None:
+    """Whoever of three is silent: the others' weight decides, wherever they are in the set."""
+    world = await make_world(WorldPlan(block_time_s=None, faults={silent: Fault.SILENT}))
+    alpha, beta = world.sites["alpha"], world.sites["beta"]
+    weights = [3 * 10**9, 1 * 10**9, 6 * 10**9]
+    total = sum(weights) - weights[silent]
+    scene = await open_scene(world, stack)
+    await ask_weighted(beta, kind, weights, total)
+    parcels = [Parcel(alpha, beta, beta.hyperlane.recipient, b"%d" % n) for n in range(3)]
+    sent = await world.traffic.send(parcels)
+    await scene.sign()
+    records = await scene.follow()
+    await deliver_all(scene, records)
+    assert await world.traffic.undelivered(sent) == []
+    await ask_weighted(beta, kind, weights, total + 1)
+    scene.clock.pass_s(3600)
+    more = await world.traffic.send([Parcel(alpha, beta, beta.hyperlane.recipient, b"more")])
+    await scene.sign()
+    steps = await scene.adapter.next_steps(await scene.follow())
+    step = steps[more[0].id]
+    assert isinstance(step, Wait)
+    assert step.reason is Reason.AWAITING_QUORUM

@@ -39,7 +39,7 @@ from relayer.message import (
 from relayer.protocols.linea.adapter import SHAPE, LineaAdapter
 from relayer.protocols.linea.settings import LineaSettings
 from relayer.settings import load_settings
-from tests.fakes import FakeClock, FakeTrees
+from tests.fakes import FakeClock, FakeTrees, truths_of
 from tests.unit.linea.world import LineaContext, MemoryRoots, confirmed
 from tests.unit.sample_records import record_of
 
@@ -239,7 +239,7 @@ async def test_the_contracts_count_is_the_trees(stack: AsyncExitStack, tmp_path:
     await scene.bridge.spread(14)
     await scene.confirm()
     await scene.follow()
-    truths = await scene.adapter.truth()
+    truths = await truths_of(scene.adapter)
     assert {truth.tree: truth.size for truth in truths} == {"linea/l1": 7, "linea/l2": 7}
     assert all(truth.root is None for truth in truths)
     for truth in truths:

@@ -47,6 +47,7 @@ from relayer.protocols.op_interop.identifier import Identifier
 from relayer.protocols.op_interop.settings import OpInteropSettings
 from relayer.protocols.op_interop.targets import Targets
 from relayer.settings import ChainSettings
+from tests.fakes import truths_of
 from tests.fault.conftest import until
 from tests.unit.sample_records import record_of
 
@@ -326,7 +327,7 @@ async def test_the_count_is_that_of_all_messages_sent(scene: Scene) -> None:
         (f"op_interop/{A}", 0), (f"op_interop/{A}", 1), (f"op_interop/{A}", 2),
         (f"op_interop/{B}", 0),
     ]  # fmt: skip
-    truths = {truth.tree: truth.size for truth in await scene.adapter.truth()}
+    truths = {truth.tree: truth.size for truth in await truths_of(scene.adapter)}
     assert truths == {f"op_interop/{A}": 3, f"op_interop/{B}": 1}
     sent = [MessageId("0x" + one.leaf.hex()) for one in leaves]
     assert {one.message.id for one in facts if isinstance(one, MessageSeen)} == set(sent)

@@ -39,7 +39,7 @@ from relayer.protocols.scroll.contracts import FAILED_RELAYED_MESSAGE, decode_wi
 from relayer.protocols.scroll.settings import ScrollSettings
 from relayer.protocols.scroll.trials import Delivery, Trials
 from relayer.settings import load_settings
-from tests.fakes import FakeClock, FakeTrees
+from tests.fakes import FakeClock, FakeTrees, truths_of
 from tests.unit.sample_records import record_of
 from tests.unit.scroll.world import Context, FakeRoots
 
@@ -167,7 +167,7 @@ async def test_our_tree_is_the_queue_s(scene: Scene) -> None:
     """Count and root of the predeploy are those of the tree rebuilt from logs."""
     await scene.bridge.spread(5)
     await scene.follow()
-    (truth,) = await scene.adapter.truth()
+    (truth,) = await truths_of(scene.adapter)
     assert truth.size == 5
     assert truth.root == scene.context.trees.root(truth.tree, 5)
 

@@ -23,7 +23,7 @@ from relayer.message import (
     Timestamp,
     Wei,
 )
-from relayer.ops.api import ChainReport, Limits, RouteReport, SignerReport
+from relayer.ops.api import ChainReport, Finality, Limits, Native, RouteReport, SignerReport
 from relayer.ops.http import Health, Readiness, build_app
 from relayer.ops.metrics import Metrics
 from relayer.ops.web import WebServer
@@ -108,6 +108,7 @@ def reports() -> StillNetwork:
         gas=Gas(21_000),
         transactions=1,
         income_wei=Wei(0),
+        paid_wei=Wei(5),
         problems=[],
     )
     chain = ChainReport(
@@ -115,13 +116,17 @@ def reports() -> StillNetwork:
         id=ChainId(10),
         head=BlockNumber(12),
         final=BlockNumber(10),
+        final_behind_s=24.0,
+        finality=Finality(None, 2),
         cursor=BlockNumber(7),
         endpoints=2,
         endpoints_healthy=1,
         explorer="https://explorer.example",
-        signers=[SignerReport(Address("0x" + "5a" * 20), Wei(2**80), 7, None)],
+        native=Native("ETH", 18),
+        signers=[SignerReport(Address("0x" + "5a" * 20), Wei(2**80), 7, None, is_paused=False)],
+        problems=[],
     )
-    return StillNetwork([route], [chain])
+    return StillNetwork([route], [chain], coins={ChainId(10): Native("ETH", 18)})
 
 
 async def proving(record: Record) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class Bridge:
                 raise BadChainData("malformed")
         return []
 
-    async def truth(self) -> Sequence[TreeTruth]:
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
         return self.truths
 
     def says(self, size: int, *, block: int = FINAL, salt: int = 0) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from relayer.acts import PauseKind, Target, target_of
+from relayer.acts import Nameable, chain_name_of
 from relayer.errors import RelayerError, UnknownRecord
-from relayer.message import ChainId, Route
+from relayer.message import Address, ChainId, Route
+from relayer.ops.logs import Redactor
 from relayer.ops.metrics import Metrics
 from relayer.ops.operator.door import Door
 from relayer.ops.operator.pages import build_app
@@ -25,6 +26,7 @@ from tests.redis.sample_facts import BRIDGE, ONE, TEN
 OLD_TOKEN = "old-" + "0123456789abcdef" * 2
 NEW_TOKEN = "new-" + "fedcba9876543210" * 2
 ROUTE = Route(BRIDGE, ONE, TEN)
+SIGNER = Address("0x" + "ab" * 20)
 
 
 @dataclass
@@ -32,9 +34,11 @@ class Process:
     """A running process that does what a test wants."""
 
     level: str = "info"
+    replica: str = "host:1"
     refusal: RelayerError | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     looks: int = 0
+    unread: tuple[str, ...] = ()
 
     @property
     def chain_ids(self) -> Mapping[str, ChainId]:
@@ -46,20 +50,32 @@ class Process:
     def config(self) -> dict[str, Any]:
         return {"chains": ["one", "ten"]}
 
-    def target(self, kind: PauseKind, text: str) -> Target:
-        return target_of(kind, text, chains=self.chain_ids, routes={ROUTE})
+    @property
+    def webhooks(self) -> Sequence[str]:
+        return ("shop",)
+
+    @property
+    def nameable(self) -> Nameable:
+        return Nameable(self.chain_ids, {ROUTE}, {SIGNER}, self.unread)
 
     async def look_at_pauses(self) -> None:
         self.looks += 1
 
     async def ask_backfill(self, chain: str, **blocks: Any) -> dict[str, Any]:
-        if chain not in self.chain_ids:
-            raise UnknownRecord(f"chain: {chain!r} is not configured")
+        chain = chain_name_of("chain", chain, self.chain_ids)
         self.asked.append({"chain": chain, **blocks})
         return {"chain": chain, "first": blocks["first"], "last": blocks["last"]}
 
     async def backfills(self) -> Sequence[dict[str, Any]]:
         return self.asked
+
+    async def cancel_backfill(self, chain: str, *, first: int, last: int) -> dict[str, Any]:
+        chain = chain_name_of("chain", chain, self.chain_ids)
+        found = {"chain": chain, "first": first, "last": last, "tx": None}
+        if found not in self.asked:
+            raise UnknownRecord(f"{chain} has no open range {first} to {last}")
+        self.asked.remove(found)
+        return {"chain": chain, "first": first, "last": last, "cancelled": True}
 
     async def reload(self) -> dict[str, Any]:
         if self.refusal is not None:
@@ -82,6 +98,7 @@ class OperatorWorld:
             self.metrics,
             now=store.now,
             clock=lambda: self.seconds,
+            hide=Redactor((OLD_TOKEN, NEW_TOKEN)).without_known,
         )
         self.app = build_app(store=store, running=self.process, door=door, now=store.now)
         self.session: aiohttp.ClientSession

@@ -46,10 +46,15 @@ async def test_every_answer_keeps_its_promise(store: Store, leases: Leases) -> N
         assert {view["id"] for view in of_tx["messages"]} == {id_of(0), id_of(1), id_of(7)}
         _, routes = await api.ask("/v1/routes")
         promised(models.Routes, routes)
+        native = {"symbol": "ETH", "decimals": 18}
+        assert routes["routes"][0]["native"] == {"origin": None, "destination": native}
+        assert routes["routes"][0]["paid_wei"] == "5"
         assert routes["routes"][0]["delivery"] == {"samples": 4, "p50_s": 3.0, "p95_s": 40.0}
         _, chains = await api.ask("/v1/chains")
         promised(models.Chains, chains)
         assert chains["chains"][0]["lag_blocks"] == 3
+        assert chains["chains"][0]["finality"] == {"tag": None, "depth": 2, "behind_s": 24.0}
+        assert chains["chains"][0]["native"] == native
         _, wrong = await api.ask("/v1/messages?limit=0")
         promised(models.Failure, wrong)
 
@@ -157,6 +162,7 @@ async def test_an_estimate_rests_on_the_routes_deliveries(
             "earliest": "2023-11-14T22:13:30.000Z",
             "latest": "2023-11-14T22:14:10.000Z",
             "basis": "route_statistics",
+            "detail": "",
             "samples": 5,
         }
         clock.time += 51
@@ -167,17 +173,24 @@ async def test_an_estimate_rests_on_the_routes_deliveries(
 async def test_a_client_over_its_rate_is_sent_away_and_others_are_not(
     store: Store, clock: Clock
 ) -> None:
-    """429 with the time to come back, counted; health pages are for probes and never limited."""
+    """429 with the time to come back, counted, for unknown paths as well; who watches the relayer
+    is never limited, nor is a browser that has begun to load the page."""
     limits = Limits(rate_per_s=0.5, burst=3)
     async with serving(store, limits=limits, clock=lambda: clock.time) as api:
-        assert [(await api.ask("/v1/routes"))[0] for _ in range(3)] == [200] * 3
+        for path in ("/v1/routes", "/", "/nowhere"):
+            async with api.session.get(path) as answer:
+                assert answer.status in (200, 404)
         async with api.session.get("/v1/routes") as refused:
             assert refused.status == 429
             assert refused.headers["Retry-After"] == "2"
             assert (await refused.json())["error"]["code"] == "too_many_requests"
         assert api.value("http_rate_limited_total") == 1
         assert api.value("http_requests_total", path="/v1/routes", status="4xx") == 1
-        assert (await api.ask("/healthz"))[0] == 200
+        for path in ("/", "/nowhere"):
+            assert (await api.ask(path))[0] == 429
+        for path in ("/healthz", "/readyz", "/metrics", "/page/page.js") * 5:
+            async with api.session.get(path) as answer:
+                assert answer.status == 200
         clock.time += 2
         assert (await api.ask("/v1/routes"))[0] == 200
 
@@ -235,6 +248,20 @@ async def test_other_origins_read_nothing_unless_listed(store: Store) -> None:
                 assert "Access-Control-Allow-Origin" not in answer.headers
         async with api.session.get("/metrics", headers=origin) as answer:
             assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_answers_are_json_whatever_is_accepted(store: Store) -> None:
+    """One form and no 406: `Accept` is not looked at, as the document says."""
+    async with serving(store) as api:
+        for accepted in ("application/xml", "text/html;q=0.1", "image/*", "", "*/*;q=0", "\x80"):
+            for path, status in (("/v1/routes", 200), ("/v1/messages/0x1", 400)):
+                async with api.session.get(path, headers={"Accept": accepted}) as answer:
+                    assert (answer.status, answer.content_type) == (status, "application/json")
+            async with api.session.get("/v1/events", headers={"Accept": accepted}) as answer:
+                assert (answer.status, answer.content_type) == (200, "text/event-stream")
+        _, document = await api.ask("/v1/openapi.json")
+        for path in document["paths"].values():
+            assert "406" not in path["get"]["responses"]
 
 
 async def test_large_bodies_are_refused(store: Store) -> None:
@@ -302,5 +329,6 @@ async def test_clocks_come_before_statistics() -> None:
         assert unknown is not None
         assert (unknown["basis"], unknown["at"]) == ("unknown", None)
     assert estimate_view(record_of(), times[:4], NOON) == {
-        "at": None, "earliest": None, "latest": None, "basis": "unknown", "samples": 4,
+        "at": None, "earliest": None, "latest": None, "basis": "unknown", "detail": "",
+        "samples": 4,
     }  # fmt: skip

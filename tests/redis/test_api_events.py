@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 from redis.cluster import RedisCluster
 
+from relayer.message import ChainId
 from relayer.ops.api import Limits, models
 from relayer.ops.api.places import place_text, places_in
 from relayer.settings import RedisSettings
@@ -171,12 +172,29 @@ async def test_whoever_is_too_far_behind_is_told_so(
         async with ear.listening(api):
             assert await ear.frame() == ("reset", {"missed": 6})
             assert [number for number, _ in await ear.told(3)] == [7, 8, 9]
-        for odd in ("garbage", place_text({TEN: first + 10**9}), "x" * 5000):
+        foreign = place_text({ChainId(4242): 17})
+        for odd in ("garbage", place_text({TEN: first + 10**9}), "x" * 5000, foreign):
             ear.last_id = odd
             async with ear.listening(api):
                 assert await ear.frame() == ("reset", {"missed": None})
+        for forged in (1, first - 10**6):
+            ear.last_id = place_text({TEN: forged})
+            async with ear.listening(api):
+                assert await ear.frame() == ("reset", {"missed": None})
+                assert [number for number, _ in await ear.told(3)] == [7, 8, 9]
         async with ear.listening(api, f"?after={place_text({TEN: first + 7})}"):
             assert [number for number, _ in await ear.told(2)] == [8, 9]
+
+
+async def test_who_came_before_the_first_event_is_told_it(store: Store, leases: Leases) -> None:
+    """The id of a time without any event is a place like others."""
+    ear = Ear()
+    async with serving(store) as api:
+        async with ear.listening(api):
+            await ear.alive()
+        await store.save_facts(leases.follower, [message(1)])
+        async with ear.listening(api):
+            assert await ear.told(1) == [(1, "waiting")]
 
 
 async def test_listeners_are_bounded_in_all_and_each(store: Store) -> None:

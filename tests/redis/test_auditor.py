@@ -10,7 +10,7 @@ import structlog
 
 from relayer.adapter import Adapter, EmptyRule, LogSource, TreeShape, TreeSpec, TreeTruth
 from relayer.errors import EndpointDown, LeaseLost
-from relayer.message import BlockNumber, BridgeName, LeafAdded, TreeId
+from relayer.message import BlockNumber, BridgeName, ChainId, LeafAdded, TreeId
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.auditor import Auditor
 from relayer.pipeline.follower import Follower
@@ -40,7 +40,7 @@ class Bridge:
     def sources(self) -> Sequence[LogSource]:
         return []
 
-    async def truth(self) -> Sequence[TreeTruth]:
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
         if self.failure is not None:
             raise self.failure
         return self._truths

@@ -12,8 +12,8 @@ import pytest
 
 from relayer.message import ChainId, Reason, Route, Status, Wei
 from relayer.settings import FeeRule, PolicySettings
-from relayer.store import Store
-from tests.redis.conftest import Clock, Leases
+from relayer.store import Role, Store
+from tests.redis.conftest import Clock, Leases, held
 from tests.redis.lane_world import DELIVERED, GAS, GAS_PRICE, Bridge, LaneWorld, Sea, log_of
 from tests.redis.sample_facts import BRIDGE, ONE, TEN, id_of, message, payment
 from tests.redis.servers import Server
@@ -116,6 +116,22 @@ async def test_an_unprofitable_message_goes_when_gas_is_cheap(
         sea.mine(log_of(DELIVERED, 1))
         await world.submitter.tick()
         assert await store.income_totals(TEN) == {ROUTE: world.bridge.income}
+        assert await store.paid_totals(TEN) == {}
+
+
+async def test_what_senders_paid_is_booked_with_the_delivery(
+    store: Store, leases: Leases, clock: Clock, sea: Sea
+) -> None:
+    """A payment to a paymaster on the origin is no income of ours, and is told apart from it."""
+    async with world_with(FeeRule(), sea, store, leases, clock) as world:
+        await world.send(leases, 1)
+        await store.save_facts(leases.follower, [payment(1)])
+        paid = (await world.record(1)).payment.amount
+        assert paid > 0
+        sea.mine(log_of(DELIVERED, 1))
+        await world.submitter.tick()
+        assert await store.paid_totals(TEN) == {ROUTE: paid}
+        assert await store.income_totals(TEN) == {}
 
 
 async def test_a_call_in_vain_earns_nothing(
@@ -128,7 +144,7 @@ async def test_a_call_in_vain_earns_nothing(
         sea.mine(ok=False)
         world.bridge.verdicts = {}
         await world.submitter.tick()
-        assert await store.income_totals(TEN) == {}
+        assert (await store.income_totals(TEN), await store.paid_totals(TEN)) == ({}, {})
         assert (await store.cost_totals(TEN))[ROUTE].wei == GAS * GAS_PRICE
         text = world.metrics.render().decode()
         assert f'relayer_wasted_calls_total{{route="{ROUTE}"}} 1.0' in text
@@ -193,9 +209,10 @@ async def test_the_cost_of_a_shared_transaction_is_booked_by_gas(
         FeeRule(kind="quote_fraction", fraction="0/1"), sea, store, leases, clock
     ) as world:
         far = replace(message(13).message, route=replace(ROUTE, origin=ChainId(7)))
-        await store.save_facts(
-            leases.follower, [replace(message(13), message=far), payment(1), payment(13, index=8)]
-        )
+        await store.save_facts(leases.follower, [replace(message(13), message=far), payment(1)])
+        paid = payment(13, index=8)
+        seven = await held(store, 7, Role.FOLLOWER)
+        await store.save_facts(seven, [replace(paid, at=replace(paid.at, chain=ChainId(7)))])
         await world.send(leases, 1, 13)
         assert len(sea.taken) == 1
         sea.mine(log_of(DELIVERED, 1), log_of(DELIVERED, 13))

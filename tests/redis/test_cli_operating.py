@@ -10,18 +10,34 @@ from typing import Any
 import pytest
 import yaml
 
-from relayer.acts import Act, Pause, Target
+from relayer.acts import Act, Pause, PauseKind, Target
+from relayer.chains.signers import LocalSigner
 from relayer.cli.acting import whoami
-from relayer.message import ChainId, Timestamp
+from relayer.message import BlockNumber, ChainId, Timestamp
 from relayer.settings import RedisSettings
 from relayer.store import Store
-from tests.redis.test_cli_store import MESSAGES, answer, call, config
+from tests.redis.test_cli_store import MESSAGES, SECRET, answer, call, config
 from tests.unit.sample_records import ROUTE, id_of
 
 pytestmark = pytest.mark.redis
 
 __all__ = ["config"]
 """A fixture of that module."""
+
+
+KEY = "0x" + "11" * 32
+OURS = LocalSigner(bytes.fromhex(KEY[2:])).address
+TYPO = OURS[:-1] + ("0" if OURS[-1] != "0" else "1")
+
+
+@pytest.fixture(autouse=True)
+def key_file(config: str, tmp_path: Path) -> None:
+    """The second chain has a signer."""
+    (tmp_path / "key").write_text(KEY, encoding="ascii")
+    (tmp_path / "key").chmod(0o600)
+    whole = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    whole["chains"]["ten"]["signers"] = [{"key_file": str(tmp_path / "key")}]
+    Path(config).write_text(yaml.safe_dump(whole), encoding="utf-8")
 
 
 def acts(config: str) -> list[dict[str, Any]]:
@@ -62,6 +78,12 @@ def test_verbs_by_filter_say_how_many(config: str) -> None:
         (("pause", "--chain", "nowhere"), 3, "known: one, ten"),
         (("pause", "--route", "x:1>2"), 3, "known: none"),
         (("pause", "--signer", "0x12"), 3, "40 hex digits"),
+        (("pause", "--signer", TYPO), 3, f"is none of ours; did you mean {OURS}? known: {OURS}"),
+        (("resume", "--chain", "99"), 3, "known: one, ten; paused: none"),
+        (("resume", "--signer", TYPO), 3, "is none of ours"),
+        (("backfill", "--chain", "tan", "--from", "1", "--to", "2"), 3, "did you mean ten?"),
+        (("backfill", "--chain", "10", "--from", "1", "--to", "2", "--cancel"), 3, "ten has no"),
+        (("webhooks", "--retry", "shp"), 3, "known: shop"),
         (("pause", "--chain", "one", "--why", "x" * 201), 2, "at most 200"),
         (("audit", "--after", "soon"), 3, "mark of a page"),
         (("log-level",), 2, "operator: is not configured"),
@@ -95,6 +117,100 @@ def test_pausing_and_resuming(config: str) -> None:
         ("pause", "was paused already", whoami()),
         ("pause", "paused", whoami()),
     ]
+
+
+def test_a_signer_is_paused_by_its_address(config: str) -> None:
+    """In any spelling; and resumed when it is configured no more, like everything else."""
+    shown = answer(config, "pause", "--signer", OURS.upper().replace("0X", "0x"))
+    assert (shown["name"], "warning" in shown) == (OURS, False)
+    gone = ("--chain", "99"), ("--lane", "98"), ("--route", "gone:1>99"), ("--signer", TYPO)
+    asyncio.run(_pause_all(Path(config).parent, [(kind[2:], name) for kind, name in gone]))
+    for kind, name in gone:
+        assert answer(config, "resume", kind, name)["changed"] is True
+    assert answer(config, "resume", "--signer", OURS)["changed"] is True
+    assert answer(config, "resume", "--signer", OURS)["changed"] is False
+    assert answer(config, "paused")["pauses"] == []
+
+
+def test_a_signer_whose_keeper_is_away_can_be_paused_and_that_is_said(config: str) -> None:
+    """A key that cannot be read is the very one that may have been stolen."""
+    (Path(config).parent / "key").unlink()
+    result = call(config, "--json", "pause", "--signer", TYPO)
+    assert result.exit_code == 0
+    assert "chains.ten.signers[0] cannot be read now" in json.loads(result.stdout)["warning"]
+    assert result.stderr.startswith("warning: not checked")
+
+
+async def _pause_all(directory: Path, targets: list[tuple[str, str]]) -> None:
+    store = await Store.open(RedisSettings(), directory)
+    try:
+        for kind, name in targets:
+            await store.pause(Pause(Target(PauseKind(kind), name), "ops", "", Timestamp(1.0)))
+    finally:
+        await store.aclose()
+
+
+def test_what_is_to_be_read_again_is_listed_and_taken_back(config: str) -> None:
+    """By name or id of the chain; and taking back is written down."""
+    assert answer(config, "backfills") == {"backfills": []}
+    asyncio.run(_ask_rescan(Path(config).parent))
+    told = {"chain": "ten", "first": 5, "last": 9, "next": 5, "failure": ""}
+    assert answer(config, "backfills") == {"backfills": [told]}
+    assert "ten" in call(config, "backfills").stdout
+    blocks = ("--from", "5", "--to", "9", "--cancel")
+    assert answer(config, "backfill", "--chain", "10", *blocks)["chain"] == "ten"
+    assert answer(config, "backfills") == {"backfills": []}
+    assert [(act["what"], act["outcome"]) for act in acts(config)] == [("backfill --cancel", "ok")]
+
+
+async def _ask_rescan(directory: Path) -> None:
+    store = await Store.open(RedisSettings(), directory)
+    try:
+        await store.ask_rescan(ChainId(10), BlockNumber(5), BlockNumber(9))
+    finally:
+        await store.aclose()
+
+
+def test_telling_a_webhook_again_is_written_down(config: str) -> None:
+    """It is an act like any other."""
+    assert answer(config, "webhooks", "--retry", "shop")["told_again"] == 1
+    (act,) = acts(config)
+    assert (act["what"], act["detail"]) == ("webhooks --retry", "1 are told again")
+
+
+def test_a_filter_on_a_bridge_that_is_none_of_ours_is_said(config: str) -> None:
+    """Nothing matches, which is no mistake; a typo must show all the same."""
+    result = call(config, "hold", "--bridge", "hyperlame")
+    assert result.exit_code == 0
+    assert "warning: bridge 'hyperlame' is not configured; known: none" in result.stderr
+
+
+def test_a_relayer_that_is_not_there_is_told_with_the_way_out(config: str, tmp_path: Path) -> None:
+    """What only the running process can do says where it was looked for."""
+    (tmp_path / "token").write_text("a1" * 20, encoding="ascii")
+    whole = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    whole["operator"] = {"port": 1, "token_files": [str(tmp_path / "token")]}
+    Path(config).write_text(yaml.safe_dump(whole), encoding="utf-8")
+    for arguments in (("reload",), ("log-level",), ("config", "show", "--running")):
+        result = call(config, *arguments)
+        assert result.exit_code == 5
+        assert "operator 127.0.0.1:1: Connection refused; is the relayer running" in result.stderr
+
+
+def test_a_secret_that_is_pasted_as_a_reason_is_not_kept(config: str, tmp_path: Path) -> None:
+    """A token, a webhook's secret: hidden where it is shown, and in the audit log."""
+    token = "planted-token-" + "a1" * 16
+    (tmp_path / "token").write_text(token, encoding="ascii")
+    whole = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    whole["operator"] = {"token_files": [str(tmp_path / "token")]}
+    Path(config).write_text(yaml.safe_dump(whole), encoding="utf-8")
+    why = f"with {token} and {SECRET}, see https://status.example/incident/7"
+    shown = answer(config, "pause", "--lane", "ten", "--why", why)
+    assert shown["why"] == "with [hidden] and [hidden], see https://status.example/incident/7"
+    kept = str(answer(config, "paused")) + str(acts(config))
+    assert kept.count("[hidden] and [hidden]") == 2
+    assert token not in kept
+    assert SECRET not in kept
 
 
 def test_named_verbs_and_refusals_are_written_down(config: str) -> None:

@@ -84,6 +84,9 @@ async def test_what_was_trimmed_is_missed_by_number(
     page = await store.events(TEN, first)
     assert (len(page.events), page.missed) == (3, 6)
     assert (await store.events(TEN, page.newest)).missed == 0
+    assert (await store.events(TEN, first - 1)).missed == 7
+    for made_up in (1, first - 2):
+        assert (await store.events(TEN, made_up)).missed == -1
 
 
 async def test_a_store_that_lost_its_events_is_noticed(
@@ -93,11 +96,11 @@ async def test_a_store_that_lost_its_events_is_noticed(
     await store.save_facts(leases.follower, [message(1)])
     old = (await store.events(TEN, None)).newest
     with plain_client(server) as client:
-        for name in ("events", "event_count", f"message:{id_of(1)}"):
+        for name in ("events", "event_count", "event_start", f"message:{id_of(1)}"):
             client.delete(base(settings.prefix, TEN) + name)
     assert (await store.events(TEN, old)).missed == -1
     await store.save_facts(leases.follower, [message(1), message(2)])
-    assert (await store.events(TEN, old)).missed != 0
+    assert (await store.events(TEN, old)).missed == -1
     assert (await store.events(TEN, old + 10**9)).missed == -1
 
 

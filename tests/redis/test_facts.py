@@ -13,6 +13,7 @@ from relayer.message import (
     Gate,
     MessageSeen,
     Payment,
+    PaymentSeen,
     ProgressSeen,
     Reason,
     Record,
@@ -273,14 +274,36 @@ async def test_payments_are_summed_once_each(store: Store, leases: Leases) -> No
     assert paid == Payment(Gas(150_000), Wei(3 * (2**80 + 1)), 3)
 
 
-async def test_dust_payments_do_not_grow_a_record(store: Store, leases: Leases) -> None:
-    """Beyond a bound the oldest are added up; the sum and its repeats stay exact."""
-    dust = [payment(1, block=100 + n, tx=n) for n in range(200)]
-    await store.save_facts(leases.follower, [message(1), *dust])
-    await store.save_facts(leases.follower, dust)
-    assert (await stored(store, 1)).payment == Payment(
-        Gas(200 * 50_000), Wei(200 * (2**80 + 1)), 200
-    )
+def dust(number: int, *, block: int = 100) -> PaymentSeen:
+    """A payment of one wei for one unit of gas, in a transaction of its own."""
+    ref = at(1, block, tx=number, index=number)
+    return PaymentSeen(id_of(1), TEN, Gas(1), Wei(1), ref)
+
+
+@pytest.mark.parametrize("block", [99, 100, 101])
+@pytest.mark.parametrize("place", [0, 64, 300])
+async def test_dust_hides_no_payment(store: Store, leases: Leases, block: int, place: int) -> None:
+    """However much of it there is, in the same block or not, before the payment or after it."""
+    facts = [dust(2 + n, block=block) for n in range(300)]
+    facts.insert(place, payment(1))
+    await store.save_facts(leases.follower, [message(1), *facts])
+    paid = (await stored(store, 1)).payment
+    assert paid.gas >= 50_000
+    assert paid.amount > 2**80
+    assert paid.count == 32
+    assert (await store.save_facts(leases.follower, facts[::-1])).payments == 0
+    assert (await stored(store, 1)).payment == paid
+
+
+async def test_much_money_for_little_gas_hides_no_payment(store: Store, leases: Leases) -> None:
+    """A rule may ask for gas as well as for money: the most of both is kept."""
+    rich = [replace(dust(2 + n), amount=Wei(2**90)) for n in range(100)]
+    cheap = [replace(dust(200 + n), gas=Gas(60_000)) for n in range(100)]
+    await store.save_facts(leases.follower, [message(1), payment(1), *rich, *cheap])
+    paid = (await stored(store, 1)).payment
+    assert paid == Payment(Gas(32 * 60_000 + 32), Wei(32 * 2**90 + 32), 64)
+    undone = await store.rollback(leases.follower, cursor(99))
+    assert undone.payments == 64
 
 
 async def test_progress_wakes_and_is_noted_once(store: Store, leases: Leases, clock: Clock) -> None:
@@ -364,6 +387,54 @@ async def test_a_chain_that_starts_over_takes_everything_with_it(
     assert (await stored(store, 7)).status is Status.WAITING
     await store.advance(leases.follower, cursor(1))
     assert sum((await store.counts()).values()) == 8 + len(many)
+
+
+async def test_starting_over_leaves_nothing_for_messages_not_seen_yet(
+    store: Store, leases: Leases
+) -> None:
+    """A delivery or a payment of the chain that is no more would make a message that comes later
+    `delivered`, or paid; what another chain said stays."""
+    ours, other = payment(1, tx=1), payment(2, tx=2)
+    elsewhere = replace(other, at=replace(other.at, chain=TWENTY))
+    twenty = await held(store, 20, Role.FOLLOWER)
+    await store.save_facts(leases.far, [delivery(1), delivery(3)])
+    await store.save_facts(leases.follower, [ours, payment(3, tx=3)])
+    await store.save_facts(twenty, [elsewhere])
+    for block in range(500, 500 + REMEMBERED + 2):
+        await store.advance(leases.far, cursor(block))
+        await store.advance(leases.follower, cursor(block))
+    await store.start_over(leases.far, cursor(0))
+    await store.start_over(leases.follower, cursor(0))
+    foreign = message(2).message
+    route = Route(BRIDGE, TWENTY, TEN)
+    there = replace(foreign, route=route, at=replace(foreign.at, chain=TWENTY))
+    await store.save_facts(leases.follower, [message(1), message(3)])
+    await store.save_facts(twenty, [MessageSeen(there)])
+    for number in (1, 3):
+        record = await stored(store, number)
+        assert (record.status, record.payment) == (Status.WAITING, Payment())
+    assert (await stored(store, 2)).payment.count == 1
+
+
+@pytest.mark.parametrize("before", [False, True])
+async def test_money_of_another_chain_pays_for_nothing(
+    store: Store, leases: Leases, before: bool
+) -> None:
+    """A paymaster elsewhere took it, in another money; nor does it hide the true payment."""
+    twenty = await held(store, 20, Role.FOLLOWER)
+    cheap = [
+        replace(one, amount=Wei(2**100), at=replace(one.at, chain=TWENTY))
+        for one in (dust(2 + n) for n in range(100))
+    ]
+    paid, said = payment(1), message(1)
+    if not before:
+        await store.save_facts(leases.follower, [said])
+    await store.save_facts(twenty, cheap[:50])
+    await store.save_facts(leases.follower, [paid])
+    await store.save_facts(twenty, cheap[50:])
+    if before:
+        await store.save_facts(leases.follower, [said])
+    assert (await stored(store, 1)).payment == Payment(paid.gas, paid.amount, 1)
 
 
 async def test_starting_over_cut_short_is_finished_by_the_next_writer(

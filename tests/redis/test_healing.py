@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relayer.errors import LeaseLost
 from relayer.pipeline.auditor import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from relayer.store import Lease, Role, Store
 from relayer.store.keys import base
@@ -197,3 +198,26 @@ async def test_a_live_leaf_that_contradicts_stops_no_other_bridge(
         await world.settle()
         assert await world.knows(1) == [True]
         assert len(world.told("leaf_replaced")) == 1
+
+
+async def test_an_owner_that_dies_while_it_heals_leaves_no_message_behind(
+    store: Store, clock: Clock, lease: Lease, node: Node
+) -> None:
+    """The leaf is what is missed: while its message is not stored, neither may it be.
+
+    The block is older than what is swept, so nothing else would ever read it again.
+    """
+    shown = [*node.logs, said(MESSAGE, 8, block=40, more=10)]
+    node.logs = [log for log in node.logs if log["blockNumber"] != hex(40)]
+    clock.time += 2 * store.retention_s
+    async with following(node, store=store, lease=lease, clock=clock) as world:
+        await world.settle()
+        node.logs = shown
+        world.bridge.says(SIZE)
+        await store.command("HSET", f"{base(store._prefix, 10)}origins", SEVEN, lease.token + 1)
+        with pytest.raises(LeaseLost):
+            await world.auditor.tick()
+        await store.command("DEL", f"{base(store._prefix, 10)}origins")
+        await world.auditor.tick()
+        assert await is_right(world)
+        assert await world.knows(8) == [True]

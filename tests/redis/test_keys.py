@@ -93,7 +93,12 @@ async def lived(store: Store, leases: Leases) -> Store:
     route = message(0).message.route
     charge = Charge("2026-01-31", {"policy.fee[0].max_per_day": 5}, Wei(10))
     mined = Settlement(
-        Reason.NEW, "mined", costs={route: cost}, incomes={route: Wei(7)}, charge=charge
+        Reason.NEW,
+        "mined",
+        costs={route: cost},
+        incomes={route: Wei(7)},
+        paid={route: Wei(9)},
+        charge=charge,
     )
     await store.settle(lane, signer, 2, mined)
     await store.command("SET", f"{base(store._prefix, TEN)}message:{id_of(4)}", "junk")

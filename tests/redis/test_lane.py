@@ -37,6 +37,7 @@ from relayer.store import (
     Store,
 )
 from relayer.store.keys import base
+from relayer.store.lane import MOST_SLEEP_S
 from tests.redis.conftest import Clock, Leases, held
 from tests.redis.sample_facts import BRIDGE, ONE, TEN, delivery, id_of, message, tx_of
 
@@ -107,8 +108,25 @@ async def test_a_claim_hides_and_a_crash_repeats(
     assert [r.message for r in first] == [message(1).message, message(2).message]
     assert [r.wake_at for r in first] == [clock.time + 60] * 2
     assert await due(store, leases) == []
-    assert await store.next_wake(TEN) == clock.time + 60
     clock.time += 60
+    assert await due(store, leases) == ids
+
+
+async def test_a_clock_that_ran_ahead_hides_nothing(
+    store: Store, leases: Leases, clock: Clock
+) -> None:
+    """What was put off by a wrong clock, or for ever, is looked at again soon all the same."""
+    ids = await with_messages(store, leases, 1, 2, 3, 4)
+    year_s = 365 * 86400
+    clock.time += year_s
+    await store.claim_due(leases.lane, clock.time, 1, 60)
+    await store.note_waits(leases.lane, [(ids[1], Wait(Reason.AWAITING_TIME, recheck_s=60))])
+    clock.time -= year_s
+    longest = Wait(Reason.AWAITING_TIME, recheck_s=year_s)
+    await store.note_waits(leases.lane, [(ids[2], longest), (ids[3], longest)])
+    assert await due(store, leases) == ids[:2]
+    assert await due(store, leases) == []
+    clock.time += MOST_SLEEP_S
     assert await due(store, leases) == ids
 
 
@@ -317,12 +335,12 @@ async def test_refusals_hold_or_end_a_message(store: Store, leases: Leases) -> N
     """A submitted message is held through waiting; a dead one keeps its evidence."""
     ids = await with_messages(store, leases, 1, 2)
     await store.reserve_intent(leases.lane, intent(7, 1), ids[:1])
-    held_back = Refuse(Reason.UNTRUSTED_ROOT, "why")
+    held_back = Refuse(Reason.UNSUPPORTED, "why")
     await store.note_refused(leases.lane, [(ids[0], held_back, {})])
     gone = Failure(ids[1], Reason.RETRIES_EXHAUSTED, "40", {"tx": "0x1"}, None)
     await store.note_failures(leases.lane, [gone])
     one, two = await stored(store, 1), await stored(store, 2)
-    assert (one.status, one.reason, one.wake_at) == (Status.HELD, Reason.UNTRUSTED_ROOT, None)
+    assert (one.status, one.reason, one.wake_at) == (Status.HELD, Reason.UNSUPPORTED, None)
     assert (two.status, two.detail, two.evidence) == (Status.DEAD, "40", {"tx": "0x1"})
 
 

@@ -13,12 +13,14 @@ import pytest
 from aiohttp import web
 
 from relayer.adapter import Action, Done, Verdict
+from relayer.chains.transactions import Envelope, SignedTransaction
 from relayer.errors import EndpointsExhausted
 from relayer.message import BlockNumber, Gas, Reason, Route, Status, Wei
 from relayer.pipeline.nonces import body_of_raw
 from relayer.pipeline.prover import VISIBILITY_S
 from relayer.pipeline.receipts import NO_BRIDGE
 from relayer.pipeline.settling import HEAD_MAY_LAG
+from relayer.settings import LaneSettings
 from relayer.store import CostTotal, Role, Store
 from tests.redis.conftest import Clock, Leases, held
 from tests.redis.lane_world import (
@@ -120,6 +122,69 @@ async def test_a_slow_proof_is_not_made_twice(
     await world.prover.tick()
     await world.prover.tick()
     assert world.bridge.asked == [[id_of(1)]]
+
+
+class _Crashing:
+    """A signer with a bug: it signs the first and no other."""
+
+    address = SIGNER.address
+
+    def __init__(self) -> None:
+        self._left = 1
+
+    async def sign(self, tx: Envelope) -> SignedTransaction:
+        if not self._left:
+            raise ZeroDivisionError
+        self._left -= 1
+        return await SIGNER.sign(tx)
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+# --- sending ---------------------------------------------------------------------------------
+
+
+async def test_what_travels_alone_is_simulated_when_there_is_room_for_it(
+    store: Store, leases: Leases, clock: Clock, sea: Sea
+) -> None:
+    """Calls beyond the signer's window wait in the inbox, in order, and cost nothing there."""
+    lane = LaneSettings(window=3)
+    async with world_on(sea, store=store, leases=leases, clock=clock, lane=lane) as world:
+        await world.ready(leases, 1, 2, 3, 4, 5)
+        await world.submitter.tick()
+        assert sea.methods().count("eth_estimateGas") == len(sea.taken) == 3
+        assert world.inbox.ids == [id_of(4), id_of(5)]
+        sea.mine(log_of(DELIVERED, 1))
+        await world.submitter.tick()
+        assert sea.methods().count("eth_estimateGas") == len(sea.taken) == 4
+        assert world.inbox.ids == [id_of(5)]
+
+
+async def test_transactions_of_one_tick_are_broadcast_together(
+    world: LaneWorld, leases: Leases, sea: Sea
+) -> None:
+    """In one request, after the intents of all of them are stored."""
+    await world.ready(leases, 1, 2, 3)
+    await world.submitter.tick()
+    bodies = [str(body) for body in sea.bodies if "eth_sendRawTransaction" in str(body)]
+    assert len(bodies) == 1
+    assert nonces(sea) == [0, 1, 2]
+
+
+async def test_what_was_stored_and_not_broadcast_is_sent_after_a_failure(
+    world: LaneWorld, leases: Leases, sea: Sea
+) -> None:
+    """A tick that ends between the two loses nothing, and sends nothing twice."""
+    signer = _Crashing()
+    submitter = world.submitter_of(world.signer_lane(signer))
+    await world.ready(leases, 1, 2)
+    with pytest.raises(ZeroDivisionError):
+        await submitter.tick()
+    assert not sea.taken
+    await submitter.tick()
+    assert nonces(sea) == [0]
+    assert [(await world.record(one)).status for one in (1, 2)] == [Status.SUBMITTED, Status.READY]
 
 
 # --- settling --------------------------------------------------------------------------------

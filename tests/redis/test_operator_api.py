@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import structlog
 
-from relayer.acts import Selection, Target, Verb
+from relayer.acts import Pause, PauseKind, Selection, Target, Verb
 from relayer.adapter import Refuse
 from relayer.errors import ConfigInvalid, IllegalTransition
 from relayer.message import Reason, Status
-from relayer.ops.operator.door import FAILURES_BURST, NOTES_BURST, REQUESTS_BURST
+from relayer.ops.operator.door import FAILURES_BURST, NOTES_BURST, REQUESTS_BURST, SLOWED_BURST
 from relayer.store import Store
 from tests.redis.conftest import Clock, Leases
-from tests.redis.operator_world import NEW_TOKEN, OLD_TOKEN, ROUTE, OperatorWorld
+from tests.redis.operator_world import NEW_TOKEN, OLD_TOKEN, ROUTE, SIGNER, OperatorWorld
 from tests.redis.sample_facts import TEN, id_of, message
 from tests.redis.servers import Server
 
@@ -136,9 +136,73 @@ async def test_over_the_limit_an_operator_is_refused_and_nothing_changes(
             assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
     assert await statuses(world.store) == before
     assert world.counted("relayer_operator_refusals_total", why="too_many_requests") == 1
-    assert [line["why"] for line in logs] == ["too_many_requests"]
+    assert [line["detail"] for line in logs] == ["too_many_requests"]
+    (act,) = (await world.store.acts()).acts
+    assert (act.who, act.outcome, act.detail) == ("new", "refused", "too_many_requests")
     world.seconds += 1
     assert (await world.ask("GET", "log-level"))[0] == 200
+
+
+async def test_a_script_that_runs_away_fills_no_log_and_keeps_no_other_token_out(
+    world: OperatorWorld,
+) -> None:
+    """A colleague gets in meanwhile, and the audit log has room for what people do."""
+    headers = {"Authorization": f"Bearer {NEW_TOKEN}"}
+    for _ in range(REQUESTS_BURST + 50):
+        async with world.session.post(f"/v1/operator/{HOLD}x", headers=headers) as answer:
+            last = answer.status
+    assert last == 429
+    assert world.counted("relayer_operator_refusals_total", why="too_many_requests") == 50
+    slowed = [one for one in (await world.store.acts(limit=500)).acts if "too_many" in one.detail]
+    assert len(slowed) == SLOWED_BURST
+    old = {"Authorization": f"Bearer {OLD_TOKEN}"}
+    async with world.session.get("/v1/operator/pauses", headers=old) as answer:
+        assert answer.status == 200
+
+
+async def test_strangers_starve_no_operator_and_hide_none(world: OperatorWorld) -> None:
+    """However many are refused: who has a token is let in, and is written down when slowed."""
+    for _ in range(REQUESTS_BURST * 3):
+        await world.session.get("/v1/operator/config", headers={"Authorization": "Bearer no"})
+    headers = {"Authorization": f"Bearer {NEW_TOKEN}"}
+    codes = [
+        (await world.session.get("/v1/operator/pauses", headers=headers)).status
+        for _ in range(REQUESTS_BURST + 1)
+    ]
+    assert codes == [200] * REQUESTS_BURST + [429]
+    assert [act.who for act in (await world.store.acts()).acts] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("pause", {"lane": "ten", "why": f"see {OLD_TOKEN} and https://status.example/incident/7"}),
+        ("pause", {"lane": f"ten{OLD_TOKEN}"}),
+        ("pause", {"lane": "ten", OLD_TOKEN: 1}),
+        ("resume", {"signer": OLD_TOKEN}),
+        (f"messages/{OLD_TOKEN}/hold", {}),
+        ("messages/hold", {"route": OLD_TOKEN}),
+        (f"webhooks/{OLD_TOKEN}/retry", {}),
+        (OLD_TOKEN, {}),
+    ],
+)
+async def test_a_secret_in_the_wrong_place_is_neither_kept_logged_nor_answered(
+    world: OperatorWorld, path: str, body: Any
+) -> None:
+    """Pasted where it does not belong, in plain or escaped; what else was said stays."""
+    for escape in (False, True):
+        text = json.dumps(body)
+        text = text.replace("old-", "\u006fld-") if escape else text
+        headers = [
+            ("Authorization", f"Bearer {NEW_TOKEN}"),
+            ("Content-Type", "application/json"),
+        ]
+        with structlog.testing.capture_logs() as logs:
+            _, answer = await world.ask("POST", path, headers=headers, data=text)
+        kept = str(await world.store.pauses()) + str(await world.store.acts()) + str(logs)
+        assert "0123456789abcdef" not in kept + str(answer)
+        if "why" in body:
+            assert "see [hidden] and https://status.example/incident/7" in kept
 
 
 async def test_two_tokens_are_valid_until_one_is_taken_away(world: OperatorWorld) -> None:
@@ -246,14 +310,89 @@ async def test_reading_again_is_asked_of_the_process(world: OperatorWorld) -> No
     assert world.process.asked[1]["tx"] == id_of(7)
     assert len((await world.ask("GET", "backfills"))[1]["backfills"]) == 2
     assert (await world.ask("POST", "backfill", {"chain": "x", "tx": id_of(7)}))[0] == 404
+    by_id = {"chain": 10, "first": 6, "last": 7}
+    assert (await world.ask("POST", "backfill", by_id))[1] == {**by_id, "chain": "ten"}
+    code, told = await world.ask("POST", "backfill/cancel", {**by_id, "chain": "10"})
+    assert (code, told["chain"], told["cancelled"]) == (200, "ten", True)
+    code, told = await world.ask("POST", "backfill/cancel", by_id)
+    assert (code, "no open range" in told["error"]["text"]) == (404, True)
+
+
+async def test_webhooks_are_shown_and_told_again(world: OperatorWorld) -> None:
+    """What the command line can, the API can."""
+    _, told = await world.ask("GET", "webhooks")
+    assert told == {
+        "webhooks": [{"name": "shop", "pending": 0, "dead": 0, "lost": 0}],
+        "dead_letters": [],
+    }
+    assert (await world.ask("POST", "webhooks/shop/retry"))[1] == {
+        "webhook": "shop",
+        "told_again": 0,
+    }
+
+
+async def test_a_signer_is_taken_at_its_word_where_not_all_are_known(world: OperatorWorld) -> None:
+    """A typo is refused with what was meant; a key service that is away stops nobody."""
+    typo = SIGNER[:-1] + "c"
+    code, told = await world.ask("POST", "pause", {"signer": typo})
+    assert (code, f"did you mean {SIGNER}" in told["error"]["text"]) == (404, True)
+    world.process.unread = ("chains.ten.signers[1]",)
+    code, told = await world.ask("POST", "pause", {"signer": typo})
+    assert (code, "chains.ten.signers[1]" in told["warning"]) == (200, True)
+    assert "warning" not in (await world.ask("POST", "pause", {"signer": SIGNER}))[1]
+
+
+@pytest.mark.parametrize("kind", ["chain", "lane", "route", "signer"])
+async def test_what_is_configured_no_more_can_be_resumed(world: OperatorWorld, kind: str) -> None:
+    """And not be paused anew."""
+    name = {"route": "gone:1>99", "signer": "0x" + "ee" * 20}.get(kind, "99")
+    target = Target(PauseKind(kind), name)
+    await world.store.pause(Pause(target, "ops", "", world.store.now()))
+    assert (await world.ask("POST", "resume", {kind: name}))[1]["changed"] is True
+    code, told = await world.ask("POST", "resume", {kind: name})
+    assert (code, "paused: none" in told["error"]["text"]) == (404, True)
+    assert (await world.ask("POST", "pause", {kind: name}))[0] == 404
+
+
+WORDED = [
+    ("messages/drop", {}, None, "give at least one of status, reason, route"),
+    ("messages/drop", {"after": "1"}, None, "give at least one of status"),
+    ("messages/drop", {"status": "wating"}, "status", "must be 'seen'"),
+    ("messages/drop", {"staus": "waiting"}, "staus", "did you mean status?"),
+    ("messages/drop", {"status": "waiting", "sender": "0x1"}, "sender", "40 hex digits"),
+    ("messages/drop", {"status": "waiting", "origin": 1.5}, "origin", "a chain's name or id"),
+    ("pause", {"lane": True}, "lane", "a chain's name or id"),
+    ("pause", {"lane": []}, "lane", "a chain's name or id"),
+    ("pause", {"lane": "ten", "why": 5}, "why", "must be text"),
+    ("pause", {"lane": "ten", "why": "x" * 201}, "why", "at most 200 characters"),
+    ("backfill", {"chain": "ten", "first": -1, "last": 5}, "first", "must be 0 or more"),
+    ("backfill", {"chain": "ten", "first": "1", "last": 5}, "first", "must be a whole number"),
+    ("backfill", {"first": 1, "last": 5}, "chain", "is required"),
+    ("backfill", {"chain": "ten", "tx": "0x1"}, "tx", "64 hex digits"),
+    ("pause", [], None, "must be a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "field", "text"), WORDED)
+async def test_a_mistake_is_told_with_field_and_way_out_in_our_words(
+    world: OperatorWorld, path: str, body: Any, field: str | None, text: str
+) -> None:
+    """Nothing of the library that found it shows."""
+    code, answer = await world.ask("POST", path, body)
+    error = answer["error"]
+    assert (code, error.get("field"), text in error["text"]) == (400, field, True), error
+    assert not {"str", "int", "Input", "String", "valid", "pattern"} & set(error["text"].split())
 
 
 async def test_the_log_level_is_read_and_set(world: OperatorWorld) -> None:
     """The former level is told, to be put back."""
-    assert await world.ask("GET", "log-level") == (200, {"level": "info"})
+    assert await world.ask("GET", "log-level") == (
+        200,
+        {"level": "info", "replica": "host:1"},
+    )
     assert await world.ask("PUT", "log-level", {"level": "debug"}) == (
         200,
-        {"level": "debug", "before": "info"},
+        {"level": "debug", "before": "info", "replica": "host:1"},
     )
     assert (await world.ask("PUT", "log-level", {"level": "loud"}))[0] == 400
     assert world.process.level == "debug"
@@ -332,6 +471,11 @@ HOSTILE: list[tuple[str, bytes]] = [
     ("backfill", b'{"chain": "ten", "first": "1", "last": "2"}'),
     ("backfill", b'{"chain": "ten", "first": 1, "last": 2, "tx": "0x12"}'),
     ("backfill", b'{"chain": "ten", "tx": "0x12"}'),
+    ("backfill", b'{"chain": 11, "first": 1, "last": 2}'),
+    ("backfill", b'{"chain": true, "first": 1, "last": 2}'),
+    ("backfill/cancel", b'{"chain": "ten", "first": 1}'),
+    ("backfill/cancel", b'{"chain": "ten", "first": 1, "last": 2}'),
+    ("webhooks/nobody/retry", b"{}"),
     ("reload", b'{"path": "/etc/passwd"}'),
 ]
 

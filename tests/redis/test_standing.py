@@ -6,7 +6,7 @@ import pytest
 
 from relayer.errors import Transient
 from relayer.message import Status
-from relayer.pipeline.standing import SURE_AFTER_S
+from relayer.pipeline.standing import SHORTER_AFTER_S, SURE_AFTER_S
 from relayer.store import Lease, Role, Store
 from relayer.store.facts import REMEMBERED
 from tests.redis.conftest import Clock, held
@@ -158,3 +158,47 @@ async def test_an_endpoint_that_lags_undoes_nothing(
         assert world.told("reorg_below_finality") == []
         gauge = world.counted("relayer_chain_cursor_block", chain="seven")
         assert gauge == FINAL + 20
+
+
+async def test_a_final_block_that_was_too_high_once_stops_nothing(
+    node: Node, store: Store, lease: Lease, clock: Clock
+) -> None:
+    """One lie, or a chain that lost its end: it lives below what was read, so it is followed there
+    after a while, and what comes in the blocks that were passed is not missed."""
+    async with following(node, store=store, lease=lease, clock=clock) as world:
+        await world.settle()
+        node.head += 500
+        await world.settle()
+        node.head -= 490
+        await grow(world, 1)
+        node.logs.append(said(MESSAGE, 2, block=FINAL + 5, more=10))
+        clock.time += SHORTER_AFTER_S - 1
+        await grow(world, 1)
+        assert world.told("reorg_below_finality") == []
+        clock.time += 1
+        await grow(world, 1)
+        assert await statuses(store, 1, 2) == [Status.WAITING, Status.WAITING]
+        (line,) = world.told("reorg_below_finality")
+        assert (line["replaced"], line["back_to"]) == (FINAL + 500, FINAL)
+        cursor = await store.cursor(SEVEN)
+        assert cursor is not None
+        assert cursor.block == FINAL + 13
+
+
+@pytest.mark.parametrize("heads", [0, 15])
+async def test_a_node_that_stands_still_or_recovers_undoes_nothing(
+    node: Node, store: Store, lease: Lease, clock: Clock, heads: int
+) -> None:
+    """An endpoint that is frozen says nothing new; one that catches up was only late."""
+    async with following(node, store=store, lease=lease, clock=clock) as world:
+        await world.settle()
+        await grow(world, 20)
+        node.head -= 15
+        await world.tick()
+        clock.time += 2 * SHORTER_AFTER_S
+        node.head += heads
+        for _ in range(3):
+            await world.tick()
+            clock.time += SHORTER_AFTER_S
+        assert world.told("reorg_below_finality") == []
+        assert world.told("final_block_went_back")

@@ -18,8 +18,14 @@ from pydantic import SecretStr, ValidationError
 
 from relayer.message import Status
 from relayer.ops.api import ApiMetrics, models
-from relayer.pipeline.notifier import FIRST_PAUSE_S, JITTER, NoticeQueue, Notifier
-from relayer.pipeline.webhook_posts import WebhookPoster
+from relayer.pipeline.notifier import (
+    FIRST_PAUSE_S,
+    JITTER,
+    LONGEST_PAUSE_S,
+    NoticeQueue,
+    Notifier,
+)
+from relayer.pipeline.webhook_posts import Posted, WebhookPoster
 from relayer.settings import WebhookSettings
 from relayer.store import Lease, Role, Store, WebhookState
 from tests.redis.conftest import Clock, Leases, held
@@ -38,6 +44,7 @@ class Receiver:
     """Answers in turn; 200 afterwards."""
     taken: list[dict[str, Any]] = field(default_factory=list)
     posts: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    retry_after: str = ""
     stalled: asyncio.Event | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
@@ -52,6 +59,8 @@ class Receiver:
         if status < 300:
             self.taken.append(json.loads(body))
         headers = {"Location": f"{self.url}/moved"} if status in (301, 307) else {}
+        if self.retry_after:
+            headers["Retry-After"] = self.retry_after
         return web.Response(status=status, headers=headers, body=b"x" * 100_000)
 
 
@@ -205,6 +214,51 @@ async def test_a_flaky_receiver_gets_everything_in_the_end(
     assert await store.webhook_state("hook") == WebhookState(pending=0, dead=0, lost=0)
 
 
+@pytest.mark.parametrize(
+    ("status", "asked", "wait_s"),
+    [
+        (429, "90", 90.0),
+        (503, "90", 90.0),
+        (503, "Tue, 14 Nov 2023 22:15:00 GMT", 100.0),
+        (429, "99999999999", LONGEST_PAUSE_S),
+        (500, "90", FIRST_PAUSE_S),
+        (429, "-90", FIRST_PAUSE_S),
+        (429, "soon", FIRST_PAUSE_S),
+        (429, "Tue, 14 Nov 1923 22:15:00 GMT", FIRST_PAUSE_S),
+        (429, "Tue, 14 Nov 99999 22:15:00 GMT", FIRST_PAUSE_S),
+    ],
+)
+async def test_a_receiver_that_asks_for_time_is_given_it(
+    store: Store,
+    leases: Leases,
+    receiver: Receiver,
+    tell: Teller,
+    clock: Clock,
+    status: int,
+    asked: str,
+    wait_s: float,
+) -> None:
+    """`Retry-After` of 429 and 503, in seconds or as a date, at most an hour; nothing new is posted
+    meanwhile either, and other answers or odd values leave the usual pause."""
+    clock.time = 1_700_000_000.0
+    hooked = tell()
+    await hooked.tick()
+    receiver.statuses, receiver.retry_after = [status], asked
+    await store.save_facts(leases.follower, [message(1)])
+    await hooked.tick()
+    assert len(receiver.posts) == 1
+    early = wait_s * (1 - JITTER) if wait_s == FIRST_PAUSE_S else wait_s
+    clock.time += early - 0.5
+    is_asked = wait_s != FIRST_PAUSE_S
+    await store.save_facts(leases.follower, [message(2)])
+    await hooked.tick()
+    assert len(receiver.posts) == (1 if is_asked else 2)
+    clock.time += 0.5 + wait_s * 2 * JITTER
+    await hooked.tick()
+    assert sorted(post["event"]["id"] for post in receiver.taken) == [id_of(1), id_of(2)]
+    assert hooked.count("failed") == 1
+
+
 async def test_after_the_last_attempt_it_is_a_dead_letter(
     store: Store, leases: Leases, receiver: Receiver, tell: Teller, clock: Clock
 ) -> None:
@@ -293,7 +347,7 @@ async def test_another_replica_goes_on_where_the_first_one_stopped(
     await store.save_facts(leases.follower, [message(1)])
     await first.queue.tick()
     (notice,) = await store.due_notices(TEN, "hook")
-    assert await first.poster.post(notice, TEN) == ""
+    assert await first.poster.post(notice, TEN) == Posted()
     await store.release_lease(lease)
     await store.save_facts(leases.follower, [message(2)])
     second = tell(lease=await held(store, 10, Role.WEBHOOKS, "two"))

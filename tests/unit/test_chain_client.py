@@ -14,6 +14,7 @@ from eth_abi import decode, encode
 
 from relayer.adapter import View, ViewResult
 from relayer.chains import ChainClient
+from relayer.chains.queries import Account
 from relayer.errors import (
     CallReverted,
     ChainMismatch,
@@ -24,7 +25,7 @@ from relayer.errors import (
     StaleEndpoint,
 )
 from relayer.keccak import keccak256
-from relayer.message import Address, BlockNumber, TxHash
+from relayer.message import Address, BlockNumber, TxHash, Wei
 from relayer.settings import FinalitySettings
 from tests.unit.chain_node import (
     CHAIN,
@@ -238,6 +239,45 @@ async def test_tip_by_every_finality_rule(rule: FinalitySettings, final: int) ->
         assert (head.number, found.number) == (100, final)
         assert len(node.bodies) == (2 if rule.depth else 1)
         assert (await chain.final_header()).number == final
+
+
+async def test_a_watched_head_makes_a_tip_by_depth_one_request() -> None:
+    """The block at the depth is asked for together with the head that we were told of; when the
+    head is another by then, its own is read, never one that is less deep."""
+    node, time = Node(), Time()
+    async with client_of(node, finality=FinalitySettings(depth=7), clock=time) as chain:
+        async with contextlib.aclosing(chain.heads()) as heads:
+            assert await anext(heads) == 100
+        node.bodies.clear()
+        assert [block.number for block in await chain.tip()] == [100, 93]
+        assert len(node.bodies) == 1
+        for head, requests in ((99, 2), (103, 2)):
+            node.head = head
+            time.now += 1
+            node.bodies.clear()
+            assert [block.number for block in await chain.tip()] == [head, head - 7]
+            assert len(node.bodies) == requests
+
+
+async def test_one_read_of_the_head_serves_all_who_ask() -> None:
+    """Tips and latest headers share a read until a newer head is told of, or time has passed."""
+    node, time = Node(), Time()
+    async with client_of(node, clock=time, poll_s=1.0) as chain:
+        heads = chain.heads()
+        assert await anext(heads) == 100
+        node.bodies.clear()
+        (head, _), latest = await asyncio.gather(chain.tip(), chain.header("latest"))
+        time.now += 1.9
+        assert (head, await chain.header("latest"), (await chain.tip())[0]) == (latest,) * 3
+        assert len(node.bodies) == 1
+        node.head = 101
+        waiting = asyncio.ensure_future(anext(heads))
+        assert await waiting == 101
+        assert (await chain.tip())[0].number == (await chain.header("latest")).number == 101
+        node.head = 102
+        time.now += 2.0
+        assert (await chain.header("latest")).number == 102
+        await heads.aclose()
 
 
 @pytest.mark.parametrize(
@@ -544,7 +584,7 @@ async def test_transaction_goes_to_every_endpoint() -> None:
     nodes[2].reply = _down
     async with client_of(*nodes) as chain:
         nodes[2].reply = _down
-        await chain.send_raw(RAW)
+        assert await chain.send_raw([RAW]) == [None]
         assert all("eth_sendRawTransaction" in node.methods() for node in nodes[:2])
 
 
@@ -553,21 +593,48 @@ async def test_transaction_that_is_known_already_was_sent() -> None:
     node = Node()
     node.on["eth_sendRawTransaction"] = _refuse(-32000, "already known")
     async with client_of(node) as chain:
-        await chain.send_raw(RAW)
+        assert await chain.send_raw([RAW]) == [None]
 
 
-async def test_transaction_that_all_refuse_raises_the_refusal() -> None:
+async def test_many_transactions_go_to_an_endpoint_in_one_request() -> None:
+    """Each has an answer of its own: what one endpoint refuses another may take."""
+    raws = [bytes([2, turn]) for turn in range(3)]
+    taken: list[dict[str, str]] = [{}, {}]
+
+    def node(place: int, *refused: bytes) -> Node:
+        def take(params: Any) -> str:
+            raw = bytes.fromhex(params[0][2:])
+            if raw in refused:
+                raise Refused(-32000, "transaction underpriced")
+            return taken[place].setdefault(params[0], "0x" + keccak256(raw).hex())
+
+        made = Node()
+        made.on["eth_sendRawTransaction"] = take
+        return made
+
+    nodes = [node(0, raws[0], raws[2]), node(1, raws[0])]
+    async with client_of(*nodes) as chain:
+        for one in nodes:
+            one.bodies.clear()
+        outcomes = await chain.send_raw(raws)
+        assert [type(outcome) for outcome in outcomes] == [RpcRefused, type(None), type(None)]
+        assert [len(told) for told in taken] == [1, 2]
+        assert [len(one.bodies) for one in nodes] == [1, 1]
+
+
+async def test_transaction_that_all_refuse_has_the_refusal() -> None:
     """Refusals never count against an endpoint; an endpoint that is down does not hide them."""
     refusing, down = Node(), Node()
     refusing.on["eth_sendRawTransaction"] = _refuse(-32000, "nonce too low")
     async with client_of(refusing, down) as chain:
         down.reply = _down
-        with pytest.raises(RpcRefused, match="nonce too low"):
-            await chain.send_raw(RAW)
+        (refusal,) = await chain.send_raw([RAW])
+        assert isinstance(refusal, RpcRefused)
+        assert "nonce too low" in str(refusal)
         assert chain.health()[0].errors == 0
         refusing.reply = _down
-        with pytest.raises(EndpointsExhausted):
-            await chain.send_raw(RAW)
+        (outcome,) = await chain.send_raw([RAW])
+        assert isinstance(outcome, EndpointsExhausted)
 
 
 async def test_another_transactions_hash_is_not_an_acceptance() -> None:
@@ -575,8 +642,9 @@ async def test_another_transactions_hash_is_not_an_acceptance() -> None:
     node = Node()
     node.on["eth_sendRawTransaction"] = lambda params: "0x" + "00" * 32
     async with client_of(node) as chain:
-        with pytest.raises(EndpointsExhausted, match="another transaction"):
-            await chain.send_raw(RAW)
+        (outcome,) = await chain.send_raw([RAW])
+        assert isinstance(outcome, EndpointsExhausted)
+        assert "another transaction" in str(outcome)
 
 
 def _receipt(tx: str, **changes: Any) -> dict[str, Any]:
@@ -652,14 +720,15 @@ async def test_a_nonce_is_read_under_the_quorum() -> None:
         node.on["eth_getTransactionCount"] = lambda params, m=mined, p=pending: hex(
             p if params[1] == "pending" else m
         )
+        node.on["eth_getBalance"] = lambda params: hex(10)
     async with client_of(*nodes, quorum=2) as chain:
-        assert await chain.nonce(NOBODY, "latest") == 5
-        assert await chain.nonce(NOBODY, "pending") == 9
+        assert await chain.accounts([NOBODY]) == [Account(5, Wei(10))]
+        assert await chain.pending_nonce(NOBODY) == 9
         nodes[2].on["eth_getTransactionCount"] = lambda params: "0x7"
         with pytest.raises(EndpointsDisagree):
-            await chain.nonce(NOBODY, "latest")
+            await chain.accounts([NOBODY])
     async with client_of(nodes[1]) as chain:
-        assert await chain.nonce(NOBODY, "latest") == 5
+        assert await chain.accounts([NOBODY]) == [Account(5, Wei(10))]
 
 
 async def test_endpoints_a_block_apart_agree_on_a_nonce() -> None:
@@ -669,8 +738,9 @@ async def test_endpoints_a_block_apart_agree_on_a_nonce() -> None:
         node.on["eth_getTransactionCount"] = lambda params, node=node: hex(
             node.head if params[1] == "latest" else int(params[1], 16)
         )
+        node.on["eth_getBalance"] = lambda params: hex(10)
     async with client_of(*nodes, quorum=2) as chain:
-        assert await chain.nonce(NOBODY, "latest") == 100
+        assert await chain.accounts([NOBODY]) == [Account(100, Wei(10))]
 
 
 # --- heads -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -336,12 +337,14 @@ async def test_rate_limit_answer_cools_the_endpoint_down() -> None:
 
 
 async def test_every_request_is_observed_once() -> None:
-    """The observer hears chain, endpoint, method, outcome and seconds of each HTTP request."""
-    seen: list[tuple[str, str, str, str]] = []
+    """The observer hears chain, endpoint, methods, outcome and seconds of each HTTP request."""
+    seen: list[tuple[str, str, list[str], str]] = []
 
-    def observe(chain: str, endpoint: str, method: str, outcome: str, seconds: float) -> None:
+    def observe(
+        chain: str, endpoint: str, methods: Sequence[str], outcome: str, seconds: float
+    ) -> None:
         assert seconds >= 0
-        seen.append((chain, endpoint, method, outcome))
+        seen.append((chain, endpoint, list(methods), outcome))
 
     node = Node()
     async with client_of(node, start=False, observer=observe) as chain:
@@ -353,10 +356,10 @@ async def test_every_request_is_observed_once() -> None:
             await chain.rpc("eth_blockNumber", [])
     name = node.url
     assert seen == [
-        ("seven", name, "eth_chainId", "ok"),
-        ("seven", name, "batch", "ok"),
-        ("seven", name, "eth_nothing", "rpc_refused"),
-        ("seven", name, "eth_blockNumber", "endpoint_down"),
+        ("seven", name, ["eth_chainId"], "ok"),
+        ("seven", name, ["eth_getBlockByNumber"] * 2, "ok"),
+        ("seven", name, ["eth_nothing"], "rpc_refused"),
+        ("seven", name, ["eth_blockNumber"], "endpoint_down"),
     ]
 
 

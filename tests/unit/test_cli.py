@@ -69,7 +69,7 @@ def test_every_promised_command_is_there() -> None:
     promised = (
         "run demo check-config list show retry hold release drop backfill prove routes"
         " protocols schema version health pause resume paused dead audit config log-level reload"
-        " doctor completion keys webhooks"
+        " doctor completion keys webhooks backfills"
     )
     assert set(promised.split()) == set(main.commands)
 

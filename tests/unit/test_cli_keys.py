@@ -163,5 +163,6 @@ def test_check_config_knows_signers_offline(tmp_path: Path) -> None:
     assert bad["chains.sea.signers[0]"] == {
         "subject": "chains.sea.signers[0]",
         "ok": False,
+        "warning": False,
         "text": "key_env: SEA_KEY is not set",
     }

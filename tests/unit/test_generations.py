@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+import structlog
 
 from relayer.errors import ConfigInvalid, Fatal
 from relayer.generations import Generations
@@ -29,6 +30,7 @@ class Stage:
     told: list[str] = field(default_factory=list)
     unopenable: set[str] = field(default_factory=set)
     unstoppable: bool = False
+    fails_to_stop: bool = False
     failing: asyncio.Event = field(default_factory=asyncio.Event)
     at_work: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
@@ -51,6 +53,8 @@ class Stage:
             raise ZeroDivisionError(name)
         finally:
             self.told.append(f"{name} stopped")
+            if self.fails_to_stop:
+                raise ZeroDivisionError(name)
 
     async def stop(self, task: asyncio.Task[None]) -> bool:
         task.cancel()
@@ -121,6 +125,25 @@ async def test_a_generation_that_does_not_stop_ends_the_service() -> None:
         assert "second works" not in stage.told
         asking.cancel()
     assert {"first closed", "second closed"} <= set(stage.told)
+
+
+@pytest.mark.parametrize("fails_first", [True, False])
+async def test_what_fails_at_a_hand_over_is_told_and_the_next_takes_over(
+    fails_first: bool,
+) -> None:
+    """In the very turn of the loop in which its successor was ready, or while it stops."""
+    stage = Stage(fails_to_stop=not fails_first)
+    async with asyncio.timeout(10), running(stage) as (generations, task):
+        if fails_first:
+            stage.failing.set()
+        with structlog.testing.capture_logs() as logs:
+            await generations.replace(named("second"))
+        stage.fails_to_stop = False
+        stage.failing.clear()
+        assert not task.done()
+        (told,) = [line for line in logs if line["event"] == "former_generation_failed"]
+        assert "first" in repr(told["exc_info"])
+        assert generations.present == "second"
 
 
 async def test_reloads_at_once_come_one_after_another() -> None:

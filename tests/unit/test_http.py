@@ -15,7 +15,15 @@ from relayer.errors import ConfigInvalid, SchemaMismatch, StoreUnavailable, Unre
 from relayer.message import MessageId, Record, TxHash
 from relayer.ops.api import Limits
 from relayer.ops.api.messages import MAX_OF_TX
-from relayer.ops.http import MAX_AT_ONCE, READINESS_FOR_S, Health, Readiness, build_app, serve
+from relayer.ops.http import (
+    MAX_AT_ONCE,
+    METRICS_FOR_S,
+    READINESS_FOR_S,
+    Health,
+    Readiness,
+    build_app,
+    serve,
+)
 from relayer.ops.metrics import Metrics
 from relayer.ops.web import SECURITY_HEADERS, WebServer
 from tests.api_fakes import EmptyStore, dapp_api
@@ -51,7 +59,7 @@ class World:
     """The server's surroundings, in the hands of the test."""
 
     shelf: Shelf = field(default_factory=Shelf)
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Counted = field(default_factory=lambda: Counted())
     chains: dict[str, Readiness] = field(default_factory=dict)
     redis: Readiness = field(default_factory=lambda: Readiness(True))
     probe_error: Exception | None = None
@@ -63,6 +71,16 @@ class World:
         if self.probe_error:
             raise self.probe_error
         return Health(self.redis, self.chains)
+
+
+class Counted(Metrics):
+    """Counts how often it is rendered."""
+
+    renderings = 0
+
+    def render(self) -> bytes:
+        self.renderings += 1
+        return super().render()
 
 
 @dataclass(frozen=True)
@@ -164,6 +182,22 @@ async def test_readiness_is_cached(client: aiohttp.ClientSession, world: World) 
     world.seconds += READINESS_FOR_S
     await ask(client, "/readyz")
     assert world.probes == 2
+
+
+async def test_scrapes_share_one_rendering(client: aiohttp.ClientSession, world: World) -> None:
+    """However many scrape at once, it is rendered once; what is newer shows a second later."""
+
+    async def scrape() -> bytes:
+        async with client.get("/metrics") as answer:
+            return await answer.read()
+
+    await asyncio.gather(*(scrape() for _ in range(10)))
+    assert world.metrics.renderings == 1
+    world.metrics.reorg("base")
+    assert b'relayer_reorgs_total{chain="base"} 1.0' not in await scrape()
+    world.seconds += METRICS_FOR_S
+    assert b'relayer_reorgs_total{chain="base"} 1.0' in await scrape()
+    assert world.metrics.renderings == 2
 
 
 async def test_metrics_are_served_as_prometheus_text(
@@ -304,7 +338,7 @@ async def test_a_bug_is_500_without_its_traceback(
 async def test_requests_beyond_the_limit_are_sent_away(
     client: aiohttp.ClientSession, world: World
 ) -> None:
-    """A crowd waiting on a slow store cannot pile up, and room comes back."""
+    """A crowd waiting on a slow store cannot pile up, and room comes back; probes have own ones."""
     world.shelf.stalled = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         crowd = [
@@ -312,11 +346,15 @@ async def test_requests_beyond_the_limit_are_sent_away(
         ]
         async with asyncio.timeout(10):
             await world.shelf.crowded.wait()
-        status, body = await ask(client, "/healthz")
+        status, body = await ask(client, f"/v1/messages/{id_of(1)}")
+        probed = [(await ask(client, path))[0] for path in ("/healthz", "/readyz")]
+        async with client.get("/metrics") as answer:
+            probed.append(answer.status)
         world.shelf.stalled.set()
     assert (status, body["error"]["code"]) == (503, "unavailable")
+    assert probed == [200, 200, 200]
     assert {task.result()[0] for task in crowd} == {404}
-    assert (await ask(client, "/healthz"))[0] == 200
+    assert (await ask(client, f"/v1/messages/{id_of(1)}"))[0] == 404
 
 
 async def test_a_taken_port_is_a_clear_configuration_error(world: World) -> None:

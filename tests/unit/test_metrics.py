@@ -105,9 +105,9 @@ def test_stages_are_a_closed_set(metrics: Metrics) -> None:
 
 def test_rpc_labels_are_bounded(metrics: Metrics) -> None:
     """What a caller makes up as method or outcome cannot make new series."""
-    metrics.rpc("base", "rpc.example", "eth_call", "ok", 0.02)
+    metrics.rpc("base", "rpc.example", ["eth_call"], "ok", 0.02)
     for made_up in ("evil_one", "evil_two"):
-        metrics.rpc("base", "rpc.example", made_up, made_up, 0.02)
+        metrics.rpc("base", "rpc.example", [made_up], made_up, 0.02)
     labels = {"chain": "base", "endpoint": "rpc.example"}
     good = value(metrics, "rpc_requests_total", method="eth_call", outcome="ok", **labels)
     other = value(metrics, "rpc_requests_total", method="other", outcome="other", **labels)
@@ -116,10 +116,19 @@ def test_rpc_labels_are_bounded(metrics: Metrics) -> None:
     assert b"evil" not in metrics.render()
 
 
+def test_a_batch_is_one_request_of_many_calls(metrics: Metrics) -> None:
+    """What a provider bills by the call is counted apart from round trips."""
+    metrics.rpc("base", "e", ["eth_call", "eth_call", "eth_getLogs"], "ok", 0.1)
+    labels = {"chain": "base", "endpoint": "e", "method": "batch", "outcome": "ok"}
+    assert value(metrics, "rpc_requests_total", **labels) == 1
+    assert value(metrics, "rpc_calls_total", chain="base", method="eth_call") == 2
+    assert value(metrics, "rpc_calls_total", chain="base", method="eth_getLogs") == 1
+
+
 @pytest.mark.parametrize("outcome", ["endpoint_down", "rpc_refused", "call_reverted"])
 def test_error_labels_are_known_outcomes(metrics: Metrics, outcome: str) -> None:
     """Every label of the error tree may be an outcome of a request."""
-    metrics.rpc("base", "e", "eth_call", outcome, 0.1)
+    metrics.rpc("base", "e", ["eth_call"], outcome, 0.1)
     labels = {"chain": "base", "endpoint": "e", "method": "eth_call", "outcome": outcome}
     assert value(metrics, "rpc_requests_total", **labels) == 1
 

@@ -124,4 +124,4 @@ def test_printable_keeps_short_text_as_it_is() -> None:
 def test_findings_are_json() -> None:
     """The answer of a check keeps its subject, verdict and text."""
     view = finding_view(Finding("chains.base", False, "no answer"))
-    assert view == {"subject": "chains.base", "ok": False, "text": "no answer"}
+    assert view == {"subject": "chains.base", "ok": False, "warning": False, "text": "no answer"}

@@ -3,13 +3,16 @@
 from relayer.ops.api.application import DappApi
 from relayer.ops.api.limits import Limits
 from relayer.ops.api.metering import ApiMetrics
-from relayer.ops.api.ports import ChainReport, RouteReport, SignerReport
+from relayer.ops.api.ports import ChainReport, Finality, Native, Outlook, RouteReport, SignerReport
 
 __all__ = [
     "ApiMetrics",
     "ChainReport",
     "DappApi",
+    "Finality",
     "Limits",
+    "Native",
+    "Outlook",
     "RouteReport",
     "SignerReport",
 ]

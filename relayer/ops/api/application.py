@@ -23,6 +23,8 @@ from relayer.ops.api.tail import Tail
 from relayer.ops.fresh import Fresh
 
 DOCUMENT_FOR_S = 3600
+OUTLOOK_FOR_S = 60.0
+"""Seconds that the rules of the bridges are believed."""
 EVENTS_PATH = "/v1/events"
 
 
@@ -52,7 +54,12 @@ class DappApi:
             most_per_client=self._limits.subscribers_per_client,
         )
         self._messages = MessagePages(
-            store, prove, Fresh(network.times, clock, for_s=FRESH_FOR_S), now=now
+            store,
+            prove,
+            Fresh(network.times, clock, for_s=FRESH_FOR_S),
+            outlooks=Fresh(network.outlooks, clock, for_s=OUTLOOK_FOR_S),
+            natives=network.natives,
+            now=now,
         )
         self._network = NetworkPages(network, now=now, clock=clock)
         self._events = EventPages(

@@ -1,4 +1,4 @@
-"""When a message will be delivered: by its clocks, by its route's latest deliveries, or unknown.
+"""When a message will be delivered: by its clocks, its route's deliveries, its bridge's rules.
 
 An estimate says what it rests on. What a person must end, a pause or an empty wallet say, has none.
 """
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from relayer.message import Reason, Record, Status, Timestamp
-from relayer.ops.views import iso
+from relayer.ops.api.ports import Outlook
+from relayer.ops.views import iso, printable
 
 LEAST_SAMPLES = 5
 """Fewer deliveries say nothing about the next."""
@@ -44,9 +45,9 @@ def quantile(ordered: Sequence[float], part: float) -> float:
 
 
 def estimate_view(
-    record: Record, times_s: Sequence[float], now: Timestamp
+    record: Record, times_s: Sequence[float], now: Timestamp, *, outlook: Outlook | None = None
 ) -> dict[str, Any] | None:
-    """The estimate as JSON, None for a delivered message."""
+    """The estimate as JSON, None for a delivered message; the first that says anything counts."""
     if record.status is Status.DELIVERED:
         return None
     if record.status not in _UNDER_WAY or record.reason in _UNFORESEEABLE:
@@ -54,15 +55,21 @@ def estimate_view(
     clock = _last_clock(record)
     if clock is not None and clock > now:
         return _view("clock", at=clock, earliest=clock)
-    return _by_statistics(record, times_s, now)
+    return (
+        _by_statistics(record, times_s, now)
+        or _by_rules(record, outlook, now, samples=len(times_s))
+        or _view("unknown", samples=len(times_s))
+    )
 
 
-def _by_statistics(record: Record, times_s: Sequence[float], now: Timestamp) -> dict[str, Any]:
+def _by_statistics(
+    record: Record, times_s: Sequence[float], now: Timestamp
+) -> dict[str, Any] | None:
     """What the route's deliveries that took longer than this one has taken so far took."""
     age_s = now - record.seen_at
     longer = sorted(time for time in times_s if time > age_s)
     if len(times_s) < LEAST_SAMPLES or not longer:
-        return _view("unknown", samples=len(times_s))
+        return None
 
     def after(seconds: float) -> Timestamp:
         return Timestamp(record.seen_at + seconds)
@@ -73,6 +80,26 @@ def _by_statistics(record: Record, times_s: Sequence[float], now: Timestamp) -> 
         earliest=after(longer[0]),
         latest=after(quantile(longer, 0.95)),
         samples=len(times_s),
+    )
+
+
+def _by_rules(
+    record: Record, outlook: Outlook | None, now: Timestamp, *, samples: int
+) -> dict[str, Any] | None:
+    """A range, without a most likely moment; nothing once it is over."""
+    if outlook is None:
+        return None
+    sent_at = record.message.at.timestamp or record.seen_at
+    latest = None if outlook.latest_s is None else Timestamp(sent_at + outlook.latest_s)
+    if latest is not None and latest <= now:
+        return None
+    earliest = Timestamp(max(now, sent_at + outlook.earliest_s))
+    return _view(
+        "configured_delay",
+        earliest=earliest,
+        latest=latest,
+        samples=samples,
+        detail=printable(outlook.rests_on, 300),
     )
 
 
@@ -95,11 +122,13 @@ def _view(
     earliest: Timestamp | None = None,
     latest: Timestamp | None = None,
     samples: int = 0,
+    detail: str = "",
 ) -> dict[str, Any]:
     return {
         "at": None if at is None else iso(at),
         "earliest": None if earliest is None else iso(earliest),
         "latest": None if latest is None else iso(latest),
         "basis": basis,
+        "detail": detail,
         "samples": samples,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
@@ -22,6 +23,14 @@ SEND_WITHIN_S = 10.0
 """A client that takes no byte for so long is gone."""
 RECONNECT_MS = 2000
 MAX_ID = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """A client that was here before; `places` is None when its id is none that we made."""
+
+    places: dict[ChainId, int] | None
+
 
 _HEADERS = {
     **SECURITY_HEADERS,
@@ -43,7 +52,7 @@ class EventPages:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Tell events until the client leaves, is too slow, or we stop."""
         wanted = asked(request, EventsAsked)
-        places = _asked_places(request, wanted)
+        back = _return_of(request, wanted)
         if request.method == hdrs.METH_HEAD:
             return web.Response(headers=_HEADERS)
         async with contextlib.AsyncExitStack() as stack:
@@ -55,7 +64,7 @@ class EventPages:
             answer = web.StreamResponse(headers=_HEADERS)
             await answer.prepare(request)
             try:
-                await self._tell(answer, listener, places)
+                await self._tell(answer, listener, back)
                 async with asyncio.timeout(SEND_WITHIN_S):
                     await answer.write_eof()
             except (ConnectionError, TimeoutError):
@@ -66,13 +75,13 @@ class EventPages:
         return answer
 
     async def _tell(
-        self, answer: web.StreamResponse, listener: Listener, places: dict[ChainId, int] | None
+        self, answer: web.StreamResponse, listener: Listener, back: Return | None
     ) -> None:
         await _send(answer, f"retry: {RECONNECT_MS}\n".encode())
-        if places is None:
+        if back is not None and not self._tail.knows(back.places):
             await _send(answer, reset_frame(listener.joined or {}, -1))
-        elif places:
-            async for frame in self._tail.missed(listener, places):
+        elif back is not None and back.places is not None:
+            async for frame in self._tail.missed(listener, back.places):
                 await _send(answer, frame)
         await _send(answer, heartbeat_frame(place_text(listener.joined or {})))
         while (told := await listener.next(self._heartbeat_s)) is not None:
@@ -80,20 +89,20 @@ class EventPages:
                 await _send(answer, told or heartbeat_frame(self._tail.place))
 
 
-def _asked_places(request: web.Request, wanted: EventsAsked) -> dict[ChainId, int] | None:
-    """Where the client was; empty when it begins, None when that cannot be told."""
+def _return_of(request: web.Request, wanted: EventsAsked) -> Return | None:
+    """Where the client was; None when it begins."""
     if wanted.after is not None:
         try:
-            return places_in(wanted.after)
+            return Return(places_in(wanted.after))
         except ValueError as bad:
             raise Refused(400, str(bad), field="after", value=wanted.after) from None
     text = request.headers.get("Last-Event-ID", "")
     if not text:
-        return {}
+        return None
     try:
-        return places_in(text[:MAX_ID])
+        return Return(places_in(text[:MAX_ID]))
     except ValueError:
-        return None  # a browser would give up for good on an error
+        return Return(None)  # a browser would give up for good on an error
 
 
 def _matches(wanted: EventsAsked) -> Wanted:

@@ -24,6 +24,12 @@ MAX_CLIENTS = 10_000
 LOG_EVERY_S = 60.0
 IPV6_SITE = 64
 """One customer has at least this prefix of IPv6, so addresses below it are one client."""
+MONITORING = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Never counted: each is computed at most once a second for everybody, so that an answer costs no
+more than a refusal would, and whoever asks too often must not blind who watches from there."""
+FILES = "/page/"
+"""Never counted either: the page's files lie in memory, and a browser asks for twenty at once; the
+page with one of its scripts refused stays blank."""
 MAX_FORWARDED = 1024
 """Characters of `X-Forwarded-For` that are looked at."""
 
@@ -81,7 +87,7 @@ def client_of(request: web.Request, trusted: Sequence[Network]) -> str:
 
 
 class Limiter:
-    """Refuses bodies that are too large, and clients that ask the API too often."""
+    """Refuses bodies that are too large, and clients that ask too often, for whatever it is."""
 
     def __init__(self, limits: Limits, metrics: ApiMetrics, clock: Callable[[], float]) -> None:
         self._trusted = limits.trusted_proxies
@@ -98,7 +104,7 @@ class Limiter:
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.body_exists and (request.content_length or MAX_BODY + 1) > MAX_BODY:
                 raise Refused(413, f"a body may have {MAX_BODY} bytes, and none is read here")
-            if request.path.startswith("/v1/"):
+            if request.path not in MONITORING and not request.path.startswith(FILES):
                 self._admit(client_of(request, self._trusted))
             return await handler(request)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -23,8 +24,9 @@ from relayer.ops.api.asking import asked
 from relayer.ops.api.caching import ASK_AGAIN, kept_for, tagged
 from relayer.ops.api.estimates import estimate_view
 from relayer.ops.api.models import MessagesAsked, Nothing
+from relayer.ops.api.network import native_view
 from relayer.ops.api.paging import cursor_of, mark_in
-from relayer.ops.api.ports import MessageReader, Prove
+from relayer.ops.api.ports import MessageReader, Native, Outlook, Prove
 from relayer.ops.fresh import Fresh
 from relayer.ops.views import record_view
 from relayer.ops.web import Refused, checked_hash
@@ -38,6 +40,14 @@ PROOF_FOR_S = 2
 Times = Mapping[Route, Sequence[float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What estimates rest on, by route."""
+
+    times: Times
+    outlooks: Mapping[Route, Outlook]
+
+
 class MessagePages:
     """The handlers, one per path."""
 
@@ -47,11 +57,15 @@ class MessagePages:
         prove: Prove,
         times: Fresh[Times],
         *,
+        outlooks: Fresh[Mapping[Route, Outlook]],
+        natives: Callable[[], Mapping[ChainId, Native]],
         now: Callable[[], Timestamp],
     ) -> None:
         self._store = store
         self._prove = prove
         self._times = times
+        self._outlooks = outlooks
+        self._natives = natives
         self._now = now
 
     async def one(self, request: web.Request) -> web.Response:
@@ -60,7 +74,7 @@ class MessagePages:
         record = await self._record(request)
         is_final = record.status is Status.DELIVERED
         cache = kept_for(DELIVERED_FOR_S) if is_final else ASK_AGAIN
-        return tagged(request, self._walk(record, await self._times.read()), cache)
+        return tagged(request, self._walk(record, await self._forecast()), cache)
 
     async def proof(self, request: web.Request) -> web.Response:
         """What the message needs now: the call that delivers it, which anyone may send."""
@@ -83,8 +97,8 @@ class MessagePages:
             after=None if wanted.cursor is None else mark_in(wanted.cursor, wanted),
             oldest_first=wanted.order == "oldest",
         )
-        times = await self._times.read()
-        shown = [self._summary(record, times) for record in page.records if _fits(record, wanted)]
+        known = await self._forecast()
+        shown = [self._summary(record, known) for record in page.records if _fits(record, wanted)]
         following = None if page.after is None else cursor_of(page.after, wanted)
         body = {"messages": shown, "truncated": following is not None, "next": following}
         return tagged(request, body, ASK_AGAIN)
@@ -96,8 +110,8 @@ class MessagePages:
         records = [record for record in found if _fits(record, wanted)]
         records.sort(key=lambda record: record.seen_at, reverse=wanted.order == "newest")
         most = wanted.limit if "limit" in wanted.model_fields_set else MAX_OF_TX
-        times = await self._times.read()
-        shown = [self._walk(record, times) for record in records[: min(most, MAX_OF_TX)]]
+        known = await self._forecast()
+        shown = [self._walk(record, known) for record in records[: min(most, MAX_OF_TX)]]
         body = {"messages": shown, "truncated": len(records) > len(shown), "next": None}
         return tagged(request, body, ASK_AGAIN)
 
@@ -113,12 +127,20 @@ class MessagePages:
             )
         return record
 
-    def _walk(self, record: Record, times: Times) -> dict[str, Any]:
-        estimate = estimate_view(record, times.get(record.route, ()), self._now())
-        return {**record_view(record), "estimate": estimate}
+    async def _forecast(self) -> Forecast:
+        return Forecast(await self._times.read(), await self._outlooks.read())
 
-    def _summary(self, record: Record, times: Times) -> dict[str, Any]:
-        view = self._walk(record, times)
+    def _walk(self, record: Record, known: Forecast) -> dict[str, Any]:
+        route = record.route
+        estimate = estimate_view(
+            record, known.times.get(route, ()), self._now(), outlook=known.outlooks.get(route)
+        )
+        view = record_view(record)
+        native = native_view(self._natives().get(record.route.origin))
+        return {**view, "payment": {**view["payment"], "native": native}, "estimate": estimate}
+
+    def _summary(self, record: Record, known: Forecast) -> dict[str, Any]:
+        view = self._walk(record, known)
         del view["timeline"], view["evidence"]
         return view
 

@@ -90,11 +90,15 @@ class Estimate(BaseModel):
 
     at: Time | None = Field(description="Most likely.")
     earliest: Time | None
-    latest: Time | None = Field(description="19 of 20 are delivered by then.")
-    basis: Literal["route_statistics", "clock", "unknown"] = Field(
-        description="`route_statistics`: the route's latest deliveries by this relayer;"
-        " `clock`: a delay that the bridge imposes ends then, delivery follows."
+    latest: Time | None = Field(
+        description="19 of 20 are delivered by then; by `configured_delay` all, if nothing is odd."
     )
+    basis: Literal["route_statistics", "clock", "configured_delay", "unknown"] = Field(
+        description="`route_statistics`: the route's latest deliveries by this relayer;"
+        " `clock`: a delay that the bridge imposes ends then, delivery follows;"
+        " `configured_delay`: what the bridge's contracts and the configuration let expect."
+    )
+    detail: str = Field(description="What a `configured_delay` is made of, in words.")
     samples: int = Field(ge=0, description="Deliveries the statistics rest on.")
 
 
@@ -105,12 +109,22 @@ class Gate(BaseModel):
     value: str
 
 
+class Native(BaseModel):
+    """The coin that amounts of a chain are in."""
+
+    symbol: str
+    decimals: int = Field(description="One `symbol` is 10 to this power of its smallest unit.")
+
+
 class Payment(BaseModel):
     """What was paid on the origin chain for the delivery."""
 
     gas: WeiText
     amount_wei: WeiText
     count: int
+    native: Native | None = Field(
+        description="Of the origin; null when the chain is not configured any more."
+    )
 
 
 class Moment(BaseModel):
@@ -252,6 +266,13 @@ class DeliveryTimes(BaseModel):
     p95_s: float | None
 
 
+class Natives(BaseModel):
+    """The coins at both ends; null when the chain is not configured."""
+
+    origin: Native | None
+    destination: Native | None
+
+
 class Route(BaseModel):
     """How one route is doing."""
 
@@ -265,10 +286,14 @@ class Route(BaseModel):
     reasons: list[Count] = Field(description="Of what is not delivered.")
     oldest_pending_s: float | None
     delivery: DeliveryTimes
-    cost_wei: WeiText
+    cost_wei: WeiText = Field(description="Spent on the destination.")
     gas: WeiText
     transactions: int
-    income_wei: WeiText
+    income_wei: WeiText = Field(description="Paid to the relayer by the inbox, on the destination.")
+    paid_wei: WeiText = Field(
+        description="Paid on the origin for what was delivered, to whomever the bridge gives it."
+    )
+    native: Natives
 
 
 class Routes(BaseModel):
@@ -291,6 +316,15 @@ class Signer(BaseModel):
     balance_wei: WeiText | None
     nonce: int | None = Field(description="How many of its transactions are mined.")
     in_flight: int | None
+    paused: bool = Field(description="It sends nothing new.")
+
+
+class Finality(BaseModel):
+    """Which block is acted on: that of a tag, or one so many blocks behind the head."""
+
+    tag: Literal["finalized", "safe", "latest"] | None
+    depth: int | None
+    behind_s: float | None = Field(description="Seconds from the final block to the head, now.")
 
 
 class Chain(BaseModel):
@@ -300,10 +334,14 @@ class Chain(BaseModel):
     id: int
     head: int | None
     final: int | None
+    finality: Finality
     cursor: int | None = Field(description="Everything up to this block is stored.")
     lag_blocks: int | None = Field(description="Final blocks that are not stored yet.")
     endpoints: Endpoints
     explorer: str | None
+    native: Native
+    health: Literal["ok", "degraded"]
+    problems: list[str]
     signers: list[Signer]
 
 

@@ -76,6 +76,31 @@ class ApiStore(MessageReader, EventReader, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Native:
+    """What a chain's own coin is called, and by how many decimals its smallest unit is less."""
+
+    symbol: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """How long a route's messages take by its bridge's rules, from the block they were sent in."""
+
+    earliest_s: float
+    latest_s: float | None
+    rests_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finality:
+    """Which block is acted on: that of a tag, or one so many blocks behind the newest."""
+
+    tag: str | None
+    depth: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class RouteReport:
     """How one route is doing, for people."""
 
@@ -88,6 +113,9 @@ class RouteReport:
     gas: int
     transactions: int
     income_wei: Wei
+    """What inboxes paid us, on the destination."""
+    paid_wei: Wei
+    """What was paid on the origin for what we delivered, to whomever."""
     problems: Sequence[str]
     """Why messages may be stuck, in words; empty when all is well."""
 
@@ -101,6 +129,7 @@ class SignerReport:
     nonce: int | None
     """How many of its transactions are mined."""
     in_flight: int | None
+    is_paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +140,17 @@ class ChainReport:
     id: ChainId
     head: BlockNumber | None
     final: BlockNumber | None
+    final_behind_s: float | None
+    """Seconds between the final block and the head, by their own times."""
+    finality: Finality
     cursor: BlockNumber | None
     endpoints: int
     endpoints_healthy: int
     explorer: str | None
+    native: Native
     signers: Sequence[SignerReport]
+    problems: Sequence[str]
+    """Why messages from or to it may be stuck, in words; empty when all is well."""
 
 
 class Network(Protocol):
@@ -129,8 +164,16 @@ class Network(Protocol):
         """Every configured chain."""
         ...
 
+    def natives(self) -> Mapping[ChainId, Native]:
+        """The coin of every configured chain."""
+        ...
+
     async def times(self) -> Mapping[Route, Sequence[float]]:
         """How long our latest deliveries took, by route."""
+        ...
+
+    async def outlooks(self) -> Mapping[Route, Outlook]:
+        """What the bridges' rules let expect; routes of which nothing is known are left out."""
         ...
 
 

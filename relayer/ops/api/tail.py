@@ -163,6 +163,11 @@ class Tail:
         """The id of the newest event handed on."""
         return place_text(self._places or {})
 
+    def knows(self, places: Places | None) -> bool:
+        """Whether places can be ours: those of nothing but other chains are somebody else's."""
+        here = self._places or {}
+        return places is not None and (not places or any(chain in here for chain in places))
+
     async def missed(self, listener: Listener, places: dict[ChainId, int]) -> AsyncIterator[bytes]:
         """Frames of what happened between `places` and where the listener joined.
 

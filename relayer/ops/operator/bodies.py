@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from aiohttp import hdrs, web
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import from_json
 
 from relayer.acts import LONGEST_WHY, PauseKind
 from relayer.message import Reason, Route, Status
@@ -15,6 +28,7 @@ from relayer.ops.web import Refused
 
 MAX_BODY = 16 * 1024
 MAX_BLOCK = 2**63 - 1
+LONGEST_NAME = 200
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -29,16 +43,39 @@ def _is_route(text: str) -> str:
     try:
         Route.parse(text)
     except ValueError:
-        raise ValueError("must be <bridge>:<origin id>><destination id>") from None
+        raise ValueError(
+            "must be <bridge>:<origin id>><destination id>; `relayer routes` lists them"
+        ) from None
     return text
 
 
-Chain = Annotated[str | int, Field(union_mode="left_to_right")]
-"""A configured chain's name, or its id."""
-ShortText = Annotated[str, Field(min_length=1, max_length=200)]
+def _name_or_id(value: Any) -> str:
+    is_id = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_BLOCK
+    if not is_id and not (isinstance(value, str) and 0 < len(value) <= LONGEST_NAME):
+        raise ValueError("must be a chain's name or id")
+    return str(value)
+
+
+def _matching(pattern: str, wanted: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {wanted}")
+        return text
+
+    return AfterValidator(check)
+
+
+Chain = Annotated[str, BeforeValidator(_name_or_id)]
+ShortText = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 RouteText = Annotated[ShortText, AfterValidator(_is_route)]
-AccountText = Annotated[str, Field(pattern=r"^0x([0-9a-fA-F]{24})?[0-9a-fA-F]{40}$")]
-HashText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{64}$")]
+AccountText = Annotated[
+    str,
+    _matching(
+        "0x([0-9a-fA-F]{24})?[0-9a-fA-F]{40}", "0x and 40 hex digits (an address) or 64 (a word)"
+    ),
+]
+HashText = Annotated[str, _matching("0x[0-9a-fA-F]{64}", "0x and 64 hex digits")]
+Block = Annotated[int, Field(ge=0, le=MAX_BLOCK)]
 
 
 class NoBody(Body):
@@ -61,6 +98,16 @@ class SelectionBody(Body):
     after: ShortText | None = None
     """Go on behind the mark that the answer before ended with."""
 
+    @model_validator(mode="after")
+    def _chooses(self) -> SelectionBody:
+        filters = [name for name in type(self).model_fields if name not in ("dry_run", "after")]
+        if all(getattr(self, name) is None for name in filters):
+            raise ValueError(
+                f"give at least one of {', '.join(filters)}: without any, all messages would be"
+                " meant"
+            )
+        return self
+
 
 class TargetBody(Body):
     """One thing to pause or resume."""
@@ -72,14 +119,18 @@ class TargetBody(Body):
 
     @model_validator(mode="after")
     def _is_one(self) -> TargetBody:
-        if len(self.given()) != 1:
+        if len(self._given()) != 1:
             raise ValueError("give exactly one of chain, lane, route and signer")
         return self
 
-    def given(self) -> list[tuple[PauseKind, str]]:
-        """What is named, by its kind."""
+    def named(self) -> tuple[PauseKind, str]:
+        """What is named, with its kind."""
+        (one,) = self._given()
+        return one
+
+    def _given(self) -> list[tuple[PauseKind, str]]:
         values = [(kind, getattr(self, kind.value)) for kind in PauseKind]
-        return [(kind, str(value)) for kind, value in values if value is not None]
+        return [(kind, value) for kind, value in values if value is not None]
 
 
 class PauseBody(TargetBody):
@@ -91,9 +142,9 @@ class PauseBody(TargetBody):
 class BackfillBody(Body):
     """Blocks to read again: an inclusive range, or the block of a transaction."""
 
-    chain: ShortText
-    first: int | None = Field(default=None, ge=0, le=MAX_BLOCK)
-    last: int | None = Field(default=None, ge=0, le=MAX_BLOCK)
+    chain: Chain
+    first: Block | None = None
+    last: Block | None = None
     tx: HashText | None = None
 
     @model_validator(mode="after")
@@ -101,8 +152,21 @@ class BackfillBody(Body):
         has_range = self.first is not None and self.last is not None
         if has_range == (self.tx is not None) or (self.first is None) != (self.last is None):
             raise ValueError("give first and last, or tx")
-        if self.first is not None and self.last is not None and self.first > self.last:
-            raise ValueError(f"first {self.first} is after last {self.last}: swap them")
+        if self.first is not None and self.last is not None:
+            _in_order(self.first, self.last)
+        return self
+
+
+class RangeBody(Body):
+    """An inclusive range that was asked for before."""
+
+    chain: Chain
+    first: Block
+    last: Block
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> RangeBody:
+        _in_order(self.first, self.last)
         return self
 
 
@@ -115,17 +179,56 @@ class LevelBody(Body):
 async def body_of(request: web.Request, model: type[B]) -> B:
     """The request's body as a model; `Refused` names the first field that is wrong."""
     raw = await request.read()
-    request[ARGUMENTS] = printable(raw.decode("utf-8", "replace"))
+    request[ARGUMENTS] = raw.decode("utf-8", "replace")
     if raw and request.content_type != "application/json":
         raise Refused(415, "send application/json", field=hdrs.CONTENT_TYPE)
     try:
+        plain = from_json(raw or b"{}")
+    except ValueError as bad:
+        raise Refused(400, f"is no JSON: {printable(str(bad), 100)}") from None
+    if not isinstance(plain, dict):
+        raise Refused(400, "must be a JSON object", value=json.dumps(plain))
+    if plain:
+        # As it was understood: escapes must not hide from the audit log what was meant.
+        request[ARGUMENTS] = json.dumps(plain, ensure_ascii=False)
+    try:
         return model.model_validate_json(raw or b"{}")
     except ValidationError as wrong:
-        raise _refusal(wrong) from None
+        raise _refusal(wrong, model) from None
 
 
-def _refusal(wrong: ValidationError) -> Refused:
-    error: Any = wrong.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in error["loc"][:3])
-    text = str(error["msg"]).removeprefix("Value error, ")
-    return Refused(400, printable(text, 300), field=printable(field, 80) or None)
+def _in_order(first: int, last: int) -> None:
+    if first > last:
+        raise ValueError(f"first {first} is after last {last}: swap them")
+
+
+_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "missing": lambda _: "is required",
+    "string_type": lambda _: "must be text",
+    "string_unicode": lambda _: "must be text",
+    "int_type": lambda _: "must be a whole number",
+    "bool_type": lambda _: "must be true or false",
+    "enum": lambda context: f"must be {context['expected']}",
+    "literal_error": lambda context: f"must be {context['expected']}",
+    "string_too_short": lambda _: "must not be empty",
+    "string_too_long": lambda context: f"must have at most {context['max_length']} characters",
+    "greater_than_equal": lambda context: f"must be {context['ge']} or more",
+    "less_than_equal": lambda context: f"must be {context['le']} or less",
+    "value_error": lambda context: str(context["error"]),
+}
+"""The validating library's kinds of mistakes in the words of whoever wrote the request."""
+
+
+def _refusal(wrong: ValidationError, model: type[BaseModel]) -> Refused:
+    error: Any = wrong.errors(include_url=False)[0]
+    field, kind = ".".join(str(part) for part in error["loc"][:1]), error["type"]
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(field[:80], model.model_fields, n=1)
+        known = ", ".join(model.model_fields) or "none"
+        way_out = f"did you mean {near[0]}? known: {known}" if near else f"known: {known}"
+        text = f"unknown field; {way_out}"
+    else:
+        text = _WORDS[kind](error.get("ctx", {})) if kind in _WORDS else "is not what it must be"
+    value = error["input"] if field and kind not in ("missing", "extra_forbidden") else None
+    shown = None if value is None else value if isinstance(value, str) else json.dumps(value)
+    return Refused(400, printable(text, 1000), field=printable(field, 80) or None, value=shown)

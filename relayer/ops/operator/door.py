@@ -25,7 +25,10 @@ from relayer.ops.views import printable
 from relayer.ops.web import Refused
 
 REQUESTS_PER_S, REQUESTS_BURST = 20.0, 60
-"""Of all operators together: far above what people and their scripts need."""
+"""Of one token from one address: far above what people and their scripts need."""
+SLOWED_PER_S, SLOWED_BURST = 1 / 60, 3
+"""Of these, that are told apart when they ask more than that: a script that runs away must not push
+what people did out of the audit log."""
 FAILURES_PER_S, FAILURES_BURST = 0.2, 10
 """Of one address, that are told apart; more of them are only counted."""
 NOTES_PER_S, NOTES_BURST = 1.0, 60
@@ -60,17 +63,25 @@ class Door:
         *,
         now: Callable[[], Timestamp],
         clock: Callable[[], float] = time.monotonic,
+        hide: Callable[[str], str] = str,
     ) -> None:
-        """`now` is the time written down, `clock` counts seconds for the limits."""
+        """`now` is the time written down, `clock` counts seconds for the limits.
+
+        `hide` takes secrets out of what a caller wrote, before it is kept, logged or answered.
+        """
         self._tokens = tokens
         self._audit = audit
         self._metrics = metrics
         self._now = now
-        self._all = Bucket(per_s=REQUESTS_PER_S, burst=REQUESTS_BURST, clock=clock)
+        self.hide = hide
+
+        def buckets(per_s: float, burst: int) -> Buckets:
+            return Buckets(lambda: Bucket(per_s=per_s, burst=burst, clock=clock), most=ADDRESSES)
+
         self._notes = Bucket(per_s=NOTES_PER_S, burst=NOTES_BURST, clock=clock)
-        self._failures = Buckets(
-            lambda: Bucket(per_s=FAILURES_PER_S, burst=FAILURES_BURST, clock=clock), most=ADDRESSES
-        )
+        self._requests = buckets(REQUESTS_PER_S, REQUESTS_BURST)
+        self._slowed = buckets(SLOWED_PER_S, SLOWED_BURST)
+        self._failures = buckets(FAILURES_PER_S, FAILURES_BURST)
         self._log = structlog.get_logger("relayer")
 
     @property
@@ -83,18 +94,20 @@ class Door:
         caller = self._tokens.caller(request.headers.getall(hdrs.AUTHORIZATION, []))
         if caller.why_not:
             raise await self._turned_away(request, caller.why_not)
-        if not self._all.take():
-            self._metrics.operator_refused("too_many_requests")
-            if self._notes.take():
-                self._log.warning(
-                    "operator_refused",
-                    why="too_many_requests",
-                    who=caller.name,
-                    path=_path(request),
-                )
-            raise Refused(429, "too many requests; ask more slowly", retry_after_s=1)
         request[WHO] = caller.name
-        return await handler(request)
+        if not self._requests.take(f"{caller.name} {_remote(request)}"):
+            raise await self._slowed_down(request)
+        try:
+            return await handler(request)
+        except Refused as refused:
+            raise refused.without(self.hide) from None
+
+    async def _slowed_down(self, request: web.Request) -> Refused:
+        """Whoever has a token and asks too often hears so; a few times it is written down."""
+        self._metrics.operator_refused("too_many_requests")
+        if self._slowed.take(f"{request[WHO]} {_remote(request)}"):
+            await self._note(request, "refused", "too_many_requests")
+        return Refused(429, "too many requests; ask more slowly", retry_after_s=1)
 
     async def _turned_away(self, request: web.Request, why: str) -> Refused:
         remote = _remote(request)
@@ -140,10 +153,10 @@ class Door:
             at=self._now(),
             who=request[WHO],
             remote=_remote(request),
-            what=f"{request.method} {_path(request)}",
-            arguments=printable(request.get(ARGUMENTS, ""), LONGEST_TEXT),
+            what=f"{request.method} {printable(self.hide(request.path), 120)}",
+            arguments=printable(self.hide(request.get(ARGUMENTS, "")), LONGEST_TEXT),
             outcome=outcome,
-            detail=printable(detail, LONGEST_TEXT),
+            detail=printable(self.hide(detail), LONGEST_TEXT),
         )
         self._metrics.operator_act(outcome)
         self._log.info(
@@ -191,8 +204,3 @@ def _page(request: web.Request) -> str:
     """The page that was asked for, never what a stranger wrote in its place: it may be a token."""
     resource = request.match_info.route.resource
     return "(no such page)" if resource is None else resource.canonical
-
-
-def _path(request: web.Request) -> str:
-    """Without its query, which might hold what belongs into a header."""
-    return printable(request.path, 120)

@@ -7,7 +7,15 @@ from typing import Any
 
 from aiohttp import web
 
-from relayer.acts import Pause, Selection, Target, Verb, chain_id_of
+from relayer.acts import (
+    LONGEST_WHY,
+    Pause,
+    Selection,
+    Verb,
+    chain_id_of,
+    target_of,
+    target_to_resume,
+)
 from relayer.message import ChainId, MessageId, Reason, Route, Status, Timestamp
 from relayer.ops.operator.beside import Beside
 from relayer.ops.operator.bodies import (
@@ -16,13 +24,15 @@ from relayer.ops.operator.bodies import (
     LevelBody,
     NoBody,
     PauseBody,
+    RangeBody,
     SelectionBody,
     TargetBody,
     body_of,
 )
 from relayer.ops.operator.door import OUTCOME, WHO, Door
+from relayer.ops.operator.hooks import require_webhook, webhooks_view
 from relayer.ops.operator.ports import OperatorStore, Running
-from relayer.ops.operator.views import act_view, pause_view
+from relayer.ops.operator.views import act_view, pause_view, unsure
 from relayer.ops.views import printable, record_view
 from relayer.ops.web import Refused, bounded, checked_hash, only, secured
 
@@ -30,6 +40,8 @@ MAX_AT_ONCE = 16
 ANSWER_WITHIN_S = 45.0
 """A reload asks every chain how it is, and each has its time-out."""
 MAX_LISTED = 200
+REPLICA = "Relayer-Replica"
+"""The header of an answer that is the configuration itself, and has no room for a name."""
 
 
 def build_app(
@@ -41,7 +53,7 @@ def build_app(
     beside: Beside | None = None,
 ) -> web.Application:
     """The application of the operator API, with what is served `beside` it."""
-    pages = _Pages(store, running, now)
+    pages = _Pages(store, running, now, door.hide)
     guards = [*door.middlewares, bounded(MAX_AT_ONCE, within_s=ANSWER_WITHIN_S)]
     if beside is not None:
         guards = beside.around(guards)
@@ -56,6 +68,9 @@ def build_app(
     add("POST", "/v1/operator/resume", pages.resume)
     add("GET", "/v1/operator/backfills", pages.backfills)
     add("POST", "/v1/operator/backfill", pages.backfill)
+    add("POST", "/v1/operator/backfill/cancel", pages.cancel_backfill)
+    add("GET", "/v1/operator/webhooks", pages.webhooks)
+    add("POST", "/v1/operator/webhooks/{name}/retry", pages.retry_webhook)
     add("GET", "/v1/operator/config", pages.config)
     add("GET", "/v1/operator/log-level", pages.level)
     add("PUT", "/v1/operator/log-level", pages.set_level)
@@ -70,11 +85,16 @@ class _Pages:
     """The handlers; each checks all that it is told before it does anything."""
 
     def __init__(
-        self, store: OperatorStore, running: Running, now: Callable[[], Timestamp]
+        self,
+        store: OperatorStore,
+        running: Running,
+        now: Callable[[], Timestamp],
+        hide: Callable[[str], str],
     ) -> None:
         self._store = store
         self._running = running
         self._now = now
+        self._hide = hide
 
     # --- messages ----------------------------------------------------------------------------
 
@@ -151,27 +171,30 @@ class _Pages:
         """Pause one thing; pausing what is paused changes nothing."""
         only(request, ())
         asked = await body_of(request, PauseBody)
-        why = printable(asked.why, 200)
-        pause = Pause(self._target(asked), request[WHO], why, self._now())
+        why = printable(self._hide(asked.why), LONGEST_WHY)
+        known = self._running.nameable
+        target = target_of(*asked.named(), known)
+        pause = Pause(target, request[WHO], why, self._now())
         holds = await self._store.pause(pause)
         await self._running.look_at_pauses()
         is_new = holds == pause
         request[OUTCOME] = "paused" if is_new else "was paused already"
-        return web.json_response({"changed": is_new, **pause_view(holds, self._names())})
+        told = {"changed": is_new, **pause_view(holds, self._names())}
+        if known.is_unsure_of(target):
+            told["warning"] = unsure(known)
+        return web.json_response(told)
 
     async def resume(self, request: web.Request) -> web.Response:
         """Let one thing go on; resuming what is not paused changes nothing."""
         only(request, ())
-        target = self._target(await body_of(request, TargetBody))
+        asked = await body_of(request, TargetBody)
+        paused = {pause.target for pause in await self._store.pauses()}
+        target = target_to_resume(*asked.named(), self._running.nameable, paused)
         changed = await self._store.resume(target)
         await self._running.look_at_pauses()
         request[OUTCOME] = "resumed" if changed else "was not paused"
         answer = {"changed": changed, "kind": target.kind.value, "name": target.name}
         return web.json_response(answer)
-
-    def _target(self, asked: TargetBody) -> Target:
-        ((kind, text),) = asked.given()
-        return self._running.target(kind, text)
 
     def _names(self) -> dict[ChainId, str]:
         return {chain: name for name, chain in self._running.chain_ids.items()}
@@ -197,17 +220,43 @@ class _Pages:
         request[OUTCOME] = f"blocks {told['first']} to {told['last']}"
         return web.json_response(told, status=202)
 
+    async def cancel_backfill(self, request: web.Request) -> web.Response:
+        """Have a range that was asked for not read again."""
+        only(request, ())
+        asked = await body_of(request, RangeBody)
+        told = await self._running.cancel_backfill(asked.chain, first=asked.first, last=asked.last)
+        request[OUTCOME] = f"blocks {told['first']} to {told['last']} are not read again"
+        return web.json_response(told)
+
+    # --- webhooks ----------------------------------------------------------------------------
+
+    async def webhooks(self, request: web.Request) -> web.Response:
+        """What each webhook is still to be told, and its dead letters."""
+        only(request, ())
+        return web.json_response(await webhooks_view(self._store, self._running.webhooks))
+
+    async def retry_webhook(self, request: web.Request) -> web.Response:
+        """Tell a webhook its dead letters again."""
+        only(request, ())
+        await body_of(request, NoBody)
+        name = request.match_info["name"]
+        require_webhook(name, self._running.webhooks)
+        count = await self._store.revive_notices(name)
+        request[OUTCOME] = f"{count} are told again"
+        return web.json_response({"webhook": name, "told_again": count})
+
     # --- the process -------------------------------------------------------------------------
 
     async def config(self, request: web.Request) -> web.Response:
         """The configuration in force, with every default, without secrets."""
         only(request, ())
-        return web.json_response(self._running.config())
+        headers = {REPLICA: printable(self._running.replica, 100)}
+        return web.json_response(self._running.config(), headers=headers)
 
     async def level(self, request: web.Request) -> web.Response:
         """The lowest level that this process logs."""
         only(request, ())
-        return web.json_response({"level": self._running.level})
+        return web.json_response({"level": self._running.level, "replica": self._running.replica})
 
     async def set_level(self, request: web.Request) -> web.Response:
         """Log more or less, in this process and until it ends or reloads another level."""
@@ -216,7 +265,9 @@ class _Pages:
         before = self._running.level
         self._running.set_level(asked.level)
         request[OUTCOME] = f"{before} -> {asked.level}"
-        return web.json_response({"level": asked.level, "before": before})
+        return web.json_response(
+            {"level": asked.level, "before": before, "replica": self._running.replica}
+        )
 
     async def reload(self, request: web.Request) -> web.Response:
         """Take up the configuration file in this process; refused whole when it is wrong."""

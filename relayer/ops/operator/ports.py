@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from relayer.acts import Act, Pause, PauseKind, Selection, Target, Verb
+from relayer.acts import Act, Nameable, Pause, Selection, Target, Verb
 from relayer.message import ChainId, MessageId, Reason, Record, Route, Status
+from relayer.ops.operator.hooks import HookStore
 
 
 class PageOf(Protocol):
@@ -48,7 +49,7 @@ class Operated(Protocol):
     def after(self) -> str | None: ...
 
 
-class OperatorStore(Protocol):
+class OperatorStore(HookStore, Protocol):
     """The part of the store that operators act on."""
 
     async def operate(self, verb: Verb, message_id: MessageId, /) -> Record: ...
@@ -85,6 +86,11 @@ class Running(Protocol):
         ...
 
     @property
+    def replica(self) -> str:
+        """What the process calls itself, as its leases do."""
+        ...
+
+    @property
     def level(self) -> str:
         """The lowest level that this process logs."""
         ...
@@ -97,8 +103,14 @@ class Running(Protocol):
         """The configuration that is in force, secrets hidden."""
         ...
 
-    def target(self, kind: PauseKind, text: str, /) -> Target:
-        """What is meant; `UnknownRecord` when it is not configured."""
+    @property
+    def webhooks(self) -> Sequence[str]:
+        """The configured webhooks by name."""
+        ...
+
+    @property
+    def nameable(self) -> Nameable:
+        """What can be paused."""
         ...
 
     async def look_at_pauses(self) -> None:
@@ -113,6 +125,10 @@ class Running(Protocol):
 
     async def backfills(self) -> Sequence[dict[str, Any]]:
         """The ranges that are still to be read."""
+        ...
+
+    async def cancel_backfill(self, chain: str, /, *, first: int, last: int) -> dict[str, Any]:
+        """Take an open range back; `UnknownRecord` when it is not open."""
         ...
 
     async def reload(self) -> dict[str, Any]:

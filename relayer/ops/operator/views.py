@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from relayer.acts import LONGEST_TEXT, Act, Pause, PauseKind
+from relayer.acts import LONGEST_TEXT, Act, Nameable, Pause, PauseKind
 from relayer.message import ChainId
 from relayer.ops.views import iso, printable
 
@@ -22,6 +22,14 @@ def pause_view(pause: Pause, names: Mapping[ChainId, str]) -> dict[str, Any]:
         "why": printable(pause.why),
         "since": iso(pause.since),
     }
+
+
+def unsure(known: Nameable) -> str:
+    """What is said of a signer that was taken at its word."""
+    return (
+        "not checked: whether this signer is one of ours is not known, as the address of "
+        f"{', '.join(sorted(known.unread)[:5])} cannot be read now"
+    )
 
 
 def act_view(act: Act) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from relayer.adapter import (
     Adapter,
     AdapterContext,
     Call,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -24,6 +25,7 @@ from relayer.errors import Transient
 from relayer.message import (
     BlockNumber,
     BridgeName,
+    ChainId,
     Fact,
     Gate,
     MessageId,
@@ -33,6 +35,7 @@ from relayer.message import (
 )
 from relayer.protocols.arbitrum import contracts
 from relayer.protocols.arbitrum.cross_check import CrossCheck
+from relayer.protocols.arbitrum.delays import Confirmation
 from relayer.protocols.arbitrum.delivery import Delivery
 from relayer.protocols.arbitrum.events import CHILD_TOPICS, PARENT_TOPICS, Ends, decode_logs
 from relayer.protocols.arbitrum.missed import MissedRoots
@@ -73,6 +76,7 @@ class ArbitrumAdapter:
         )
         self._states = SendStates(child, context.now)
         missed = MissedRoots(self._ends.outbox, self._ends.tree, parent, context)
+        self._confirmation = Confirmation(parent, self._ends.outbox, context.now)
         self._roots = Roots(self._ends, context, self._states, missed)
         self._delivery = Delivery(
             self._ends,
@@ -119,7 +123,9 @@ class ArbitrumAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(record, call, outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        if chain != self._ends.child:
+            return []
         try:
             header = await self._child.final_header()
             state = await self._states.of(header)
@@ -134,6 +140,10 @@ class ArbitrumAdapter:
             Expectation("parent.outbox", None, ends.parent, ends.outbox, ("bridge()",)),
             Expectation("parent.outbox", None, ends.parent, ends.outbox, ("rollup()",)),
         ]
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        delay = await self._confirmation.delay()
+        return {} if delay is None else {self._ends.route: delay}
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -27,6 +27,10 @@ EXECUTED = keccak256(b"OutBoxTransactionExecuted(address,address,uint256,uint256
 EXECUTE_TRANSACTION = selector(
     "executeTransaction(bytes32[],uint256,address,address,uint256,uint256,uint256,uint256,bytes)"
 )
+ROLLUP = selector("rollup()")
+CONFIRM_PERIOD_BLOCKS = selector("confirmPeriodBlocks()")
+FAST_CONFIRMER = selector("anyTrustFastConfirmer()")
+"""Of the rollup (`src/rollup/IRollupCore.sol`); the last is newer, zero without a committee."""
 IS_SPENT = selector("isSpent(uint256)")
 ROOTS = selector("roots(bytes32)")
 SEND_MERKLE_TREE_STATE = selector("sendMerkleTreeState()")

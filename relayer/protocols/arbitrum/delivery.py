@@ -32,6 +32,8 @@ ROOT_RECHECK_S = 600.0
 LAGGING_RECHECK_S = 15.0
 MUTE_RECHECK_S = 30.0
 CODE_RECHECK_S = 600.0
+FORGED_RECHECK_S = 15.0
+"""It may have been read otherwise meanwhile, and that reading is then tried."""
 
 Steps = dict[MessageId, Step]
 
@@ -152,8 +154,10 @@ class Delivery:
             if _leads_to(against, parcel, proof):
                 steps[parcel.id] = self._call(parcel, against, proof)
             else:
-                detail = "its leaf is not the one in our tree: was its block replaced?"
-                steps[parcel.id] = Wait(Reason.ROOT_MISMATCH, detail)
+                detail = "the accepted root has another leaf in its place"
+                steps[parcel.id] = Wait(
+                    Reason.ROOT_MISMATCH, detail, recheck_s=FORGED_RECHECK_S, disproved=True
+                )
         doubts = await self._contradicted(parcels, proofs, against)
         return {**steps, **doubts, **await self._codeless(parcels)}
 

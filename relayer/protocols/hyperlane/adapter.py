@@ -12,6 +12,7 @@ from relayer.adapter import (
     Adapter,
     AdapterContext,
     Call,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -27,7 +28,7 @@ from relayer.adapter import (
     ViewResult,
     require_chains,
 )
-from relayer.errors import BadChainData, RelayerError
+from relayer.errors import BadChainData
 from relayer.message import (
     BlockNumber,
     BridgeName,
@@ -153,18 +154,9 @@ class HyperlaneAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
-        chains = list(dict.fromkeys(origin for origin, _ in self._settings.pairs()))
-        answers = await asyncio.gather(*map(self._truth, chains), return_exceptions=True)
-        truths: list[TreeTruth] = []
-        for chain, answer in zip(chains, answers, strict=True):
-            if isinstance(answer, TreeTruth):
-                truths.append(answer)
-            elif isinstance(answer, RelayerError):  # one chain's trouble is not the others'
-                self._log.warning("truth_unknown", chain=chain, error=str(answer)[:300])
-            else:
-                raise answer
-        return truths
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        names = dict.fromkeys(origin for origin, _ in self._settings.pairs())
+        return [await self._truth(name) for name in names if self._ids[name] == chain]
 
     def expectations(self) -> Sequence[Expectation]:
         return [
@@ -172,6 +164,12 @@ class HyperlaneAdapter:
             for chain, section in self._settings.chains.items()
             for expectation in expectations_of(chain, self._ids[chain], section)
         ]
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        expected = self._settings.expected_delay
+        said = "signatures of the validators (expected_delay)"
+        one = Delay(expected.earliest_s, expected.latest_s, said)
+        return dict.fromkeys(self.routes(), one)
 
     async def aclose(self) -> None:
         for validators in self._validators:

@@ -22,6 +22,9 @@ from relayer.message import Address
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 """Half the order of secp256k1: a larger s is refused on chain (EIP-2)."""
 MAX_INDEX = 2**32 - 1
+SIGNATURE_BYTES = 65
+TOTAL_WEIGHT = 10**10
+"""More than this a weighted ISM may not ask for (`AbstractWeightedMultisigIsm.TOTAL_WEIGHT`)."""
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
 
 
@@ -61,10 +64,13 @@ class ValidatorSet:
     validators: tuple[Address, ...]
     weights: tuple[int, ...]
     threshold: int
+    is_weighted: bool = False
 
     @property
     def can_reach(self) -> bool:
         """True when all signatures together are enough (and some are needed)."""
+        if self.is_weighted and self.threshold > TOTAL_WEIGHT:
+            return False
         return 0 < self.threshold <= sum(self.weights)
 
     def level(self, latest: Mapping[Address, int | None]) -> int:
@@ -91,6 +97,15 @@ class Quorum:
 
     checkpoint: Checkpoint
     signatures: tuple[bytes, ...]
+    padding: int = 0
+    """Blank signatures to put behind them. A weighted ISM looks for signers only among as many
+    validators as there are signatures, and reads none when the weight is enough
+    (`AbstractWeightedMultisigIsm.verify`)."""
+
+    @property
+    def signed_by(self) -> bytes:
+        """The signatures as they end the metadata."""
+        return b"".join(self.signatures) + bytes(SIGNATURE_BYTES * self.padding)
 
 
 def domain_hash(domain: int, hook: bytes) -> bytes:
@@ -153,14 +168,16 @@ def count_quorum(members: ValidatorSet, signed: Mapping[Address, SignedCheckpoin
     for checkpoint in dict.fromkeys(item.checkpoint for item in signed.values()):
         signatures: list[bytes] = []
         total = 0
-        for validator, weight in zip(members.validators, members.weights, strict=True):
+        voters = zip(members.validators, members.weights, strict=True)
+        for passed, (validator, weight) in enumerate(voters, start=1):
             item = signed.get(validator)
             if item is None or item.checkpoint != checkpoint:
                 continue
             signatures.append(item.signature)
             total += weight
             if total >= members.threshold > 0:
-                found.append(Quorum(checkpoint, tuple(signatures)))
+                padding = passed - len(signatures) if members.is_weighted else 0
+                found.append(Quorum(checkpoint, tuple(signatures), padding))
                 break
     return found
 

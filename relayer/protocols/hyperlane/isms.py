@@ -308,7 +308,8 @@ def _answered(kind: ModuleType, answer: bytes) -> _Config:
     if kind is ModuleType.ROUTING:
         return _Routed(contracts.read_address(answer))
     if kind in _WEIGHTED:
-        return Multisig(ValidatorSet(*contracts.read_weights(answer)), kind in _BY_ROOT)
+        weighted = ValidatorSet(*contracts.read_weights(answer), is_weighted=True)
+        return Multisig(weighted, kind in _BY_ROOT)
     members, threshold = contracts.read_addresses_and_number(answer)
     if kind is ModuleType.AGGREGATION:
         return _Group(members, threshold)

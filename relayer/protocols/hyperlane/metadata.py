@@ -14,7 +14,7 @@ from relayer.protocols.hyperlane.checkpoints import Quorum
 def message_id_metadata(quorum: Quorum) -> bytes:
     """Hook, root and index of the signed checkpoint, then its signatures."""
     signed = quorum.checkpoint
-    return b"".join((signed.hook, signed.root, _u32(signed.index), *quorum.signatures))
+    return b"".join((signed.hook, signed.root, _u32(signed.index), quorum.signed_by))
 
 
 def merkle_root_metadata(quorum: Quorum, leaf_index: int, siblings: Sequence[bytes]) -> bytes:
@@ -30,7 +30,7 @@ def merkle_root_metadata(quorum: Quorum, leaf_index: int, siblings: Sequence[byt
             signed.message_id,
             *siblings,
             _u32(signed.index),
-            *quorum.signatures,
+            quorum.signed_by,
         )
     )
 

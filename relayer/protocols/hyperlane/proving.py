@@ -111,9 +111,9 @@ class PartProver:
     async def _prove_by_id(
         self, origin: Origin, part: Multisig, group: Sequence[_Indexed]
     ) -> dict[MessageId, Part]:
-        leaves = {index: parcel.leaf for parcel, index in group}
+        leaves = [(index, parcel.leaf) for parcel, index in group]
         found = await origin.quorums.exact(part.members, leaves)
-        return {parcel.id: _by_id(found[index], parcel, index) for parcel, index in group}
+        return {parcel.id: _by_id(found[index, parcel.leaf], index) for parcel, index in group}
 
     async def _prove_by_root(
         self, origin: Origin, part: Multisig, group: Sequence[_Indexed], *, size: int
@@ -172,24 +172,19 @@ def _place(parcel: Parcel, part: Multisig, size: int) -> int | Wait | Refuse:
     return index
 
 
-def _by_id(quorum: Quorum | Shortfall, parcel: Parcel, index: int) -> Part:
+def _by_id(quorum: Quorum | Shortfall, index: int) -> Part:
     if isinstance(quorum, Shortfall):
-        return Wait(quorum.reason, quorum.detail)
-    if quorum.checkpoint.message_id != parcel.leaf:
-        return _not_in_tree(parcel, index)
+        return Wait(quorum.reason, quorum.detail, disproved=quorum.disproved)
     return Proved(message_id_metadata(quorum), evidence=_evidence(quorum, index, "message_id"))
 
 
 def _by_root(quorum: Quorum, parcel: Parcel, index: int, *, siblings: Sequence[bytes]) -> Part:
     """Metadata with a proof that was checked here first, as the contract will check it."""
     if root_from_proof(parcel.leaf, index, siblings) != quorum.checkpoint.root:
-        return _not_in_tree(parcel, index)
+        text = f"{parcel.id} is not leaf {index} of the signed tree"
+        return Wait(Reason.ROOT_MISMATCH, text, disproved=True)
     metadata = merkle_root_metadata(quorum, index, siblings)
     return Proved(metadata, evidence=_evidence(quorum, index, "merkle_root"))
-
-
-def _not_in_tree(parcel: Parcel, index: int) -> Wait:
-    return Wait(Reason.ROOT_MISMATCH, f"{parcel.id} is not leaf {index} of the signed tree")
 
 
 def _evidence(quorum: Quorum, index: int, kind: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ that index: validators cannot make us deliver on a lie.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from relayer.adapter import TreeReader
@@ -35,6 +35,8 @@ class Shortfall:
 
     reason: Reason
     detail: str
+    disproved: bool = False
+    """Enough validators and our own tree have another message at the index."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class _Round:
     trouble: dict[Address, str]
     contradicted: str = ""
     """What enough validators signed that our tree does not have."""
+    disproved: bool = False
+    """They signed our tree's root, for another message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +118,19 @@ class Quorums:
         return _missing(members, said, best, leaf=min(leaves), barred=barred)
 
     async def exact(
-        self, members: ValidatorSet, leaves: Mapping[int, bytes]
-    ) -> dict[int, Quorum | Shortfall]:
-        """A quorum for each leaf index, signed at exactly that index with exactly that leaf."""
+        self, members: ValidatorSet, leaves: Collection[tuple[int, bytes]]
+    ) -> dict[tuple[int, bytes], Quorum | Shortfall]:
+        """A quorum for each (index, leaf), signed at exactly that index with exactly that leaf.
+
+        Of two messages that claim one index, one is a lie, and stands in nobody's way.
+        """
         said = await self._validators.latest(members.validators)
-        order = sorted(leaves)
-        roots = dict(
-            zip(order, await self._trees.roots(self._tree, [i + 1 for i in order]), strict=True)
-        )
+        order = sorted(set(leaves))
+        roots = await self._trees.roots(self._tree, [index + 1 for index, _ in order])
         answers = await asyncio.gather(
             *(
-                self._exact_one(members, said, i, truth=_Truth(roots[i], leaves[i].__eq__))
-                for i in order
+                self._exact_one(members, said, index, truth=_Truth(root, leaf.__eq__))
+                for (index, leaf), root in zip(order, roots, strict=True)
             )
         )
         return dict(zip(order, answers, strict=True))
@@ -187,6 +192,7 @@ class Quorums:
     def _note_lies(self, members: ValidatorSet, found: _Round, truth: _Truth) -> None:
         """Move signatures of what our tree does not have to `found.trouble`, and forget them."""
         for quorum in count_quorum(members, found.signed):
+            found.disproved = quorum.checkpoint.root == truth.root
             found.contradicted = (
                 f"validators signed root 0x{quorum.checkpoint.root.hex()} and message"
                 f" 0x{quorum.checkpoint.message_id.hex()} at index {found.index},"
@@ -233,7 +239,7 @@ def _missing(
 ) -> Shortfall:
     """Name every validator that does not count for `leaf`, and why."""
     if found is not None and found.contradicted:
-        return Shortfall(Reason.ROOT_MISMATCH, found.contradicted)
+        return Shortfall(Reason.ROOT_MISMATCH, found.contradicted, found.disproved)
     index = leaf if found is None else found.index
     lines = []
     have = 0

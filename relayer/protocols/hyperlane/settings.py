@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from relayer.settings import AddressText, Name, Section
+from relayer.settings import AddressText, ExpectedDelay, Name, Section
 
 Domain = Annotated[int, Field(ge=1, lt=2**32)]
 
@@ -64,6 +64,9 @@ class HyperlaneSettings(Section):
     chains: Annotated[dict[Name, HyperlaneChainSettings], Field(min_length=2)]
     routes: Literal["all"] | tuple[tuple[Name, Name], ...] = "all"
     """`all`, or pairs of chain names: `[[origin, destination], ...]`."""
+    expected_delay: ExpectedDelay = ExpectedDelay(earliest_s=0, latest_s=1200)
+    """From a block that we hold final to enough validators' signatures: each waits for its own
+    `reorgPeriod`, which no contract states. Estimates rest on it until there are deliveries."""
     checkpoint_poll_s: Annotated[float, Field(gt=0, le=60)] = 0.5
     """How old a validator's latest index may be before it is read again."""
     cache_s: Annotated[float, Field(ge=0, le=3600)] = 60.0

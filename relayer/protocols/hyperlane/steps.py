@@ -94,4 +94,9 @@ def _obstacle(ism: Aggregation, found: list[Part], *, ready: int) -> Wait | Refu
         return refusals[0]
     first = waits[0]
     detail = f"{ready} of {ism.threshold} modules ready; " + "; ".join(w.detail for w in waits)
-    return Wait(first.reason, detail[:600], recheck_s=min(wait.recheck_s for wait in waits))
+    return Wait(
+        first.reason,
+        detail[:600],
+        recheck_s=min(wait.recheck_s for wait in waits),
+        disproved=any(wait.disproved for wait in waits),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -12,6 +11,7 @@ from relayer.adapter import (
     AdapterContext,
     Call,
     ChainReader,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -65,6 +65,7 @@ class LineaAdapter:
     def __init__(self, name: BridgeName, settings: LineaSettings, context: AdapterContext) -> None:
         self._name = name
         self._fee_recipient = settings.fee_recipient
+        self._expected = (settings.expected_to_l2, settings.expected_to_l1)
         self._log = structlog.get_logger("relayer").bind(bridge=name)
         on_l1, on_l2 = context.chains[settings.l1.chain], context.chains[settings.l2.chain]
         l1, l2 = on_l1.chain_id, on_l2.chain_id
@@ -151,12 +152,12 @@ class LineaAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(record, outcome, fee_recipient=self._fee_recipient)
 
-    async def truth(self) -> Sequence[TreeTruth]:
-        """How many messages each side has sent; one that cannot be read is left out."""
-        truths = await asyncio.gather(
-            *(self._truth(side, reader) for side, reader in self._sides.values())
-        )
-        return [truth for truth in truths if truth is not None]
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        """How many messages this side has sent."""
+        if chain not in self._sides:
+            return []
+        truth = await self._truth(*self._sides[chain])
+        return [] if truth is None else [truth]
 
     def expectations(self) -> Sequence[Expectation]:
         l1, l2, sent = self._l1, self._l2, ("nextMessageNumber()",)
@@ -167,6 +168,15 @@ class LineaAdapter:
             Expectation("l2.message_service", None, l2.chain, l2.contract, sent),
             Expectation("l2.message_service", None, l2.chain, l2.contract, anchored),
         ]
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        to_l2, to_l1 = self._expected
+        anchored = "anchoring on layer 2 (expected_to_l2)"
+        finalised = "finalisation on layer 1 (expected_to_l1)"
+        return {
+            self._l1.route: Delay(to_l2.earliest_s, to_l2.latest_s, anchored),
+            self._l2.route: Delay(to_l1.earliest_s, to_l1.latest_s, finalised),
+        }
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from relayer.settings import AddressText, Name
+from relayer.settings import AddressText, ExpectedDelay, Name
 
 ZERO_ADDRESS = "0x" + "00" * 20
 
@@ -42,6 +42,11 @@ class LineaSettings(_Section):
 
     l1: L1Settings
     l2: L2Settings
+    expected_to_l1: ExpectedDelay = ExpectedDelay(earliest_s=0, latest_s=32 * 3600)
+    """From a block of layer 2 to its finalisation on layer 1: hours on mainnet, at most 32 by
+    docs.linea.build. No contract says it; estimates rest on it until there are deliveries."""
+    expected_to_l2: ExpectedDelay = ExpectedDelay(earliest_s=0, latest_s=3600)
+    """From a final block of layer 1 to its anchoring on layer 2: about 20 minutes on mainnet."""
     fee_recipient: AddressText | None = None
     """Who gets the fees of delivered messages, on both sides; it must take ether with 2300 gas.
 

@@ -9,6 +9,7 @@ from relayer.adapter import (
     AdapterContext,
     Call,
     ChainReader,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -40,7 +41,11 @@ from relayer.protocols.op_interop.events import TOPICS, Member, decode_logs
 from relayer.protocols.op_interop.origin import Origin
 from relayer.protocols.op_interop.reverts import classify_outcome
 from relayer.protocols.op_interop.safety import SafeBlocks
-from relayer.protocols.op_interop.settings import InteropChainSettings, OpInteropSettings
+from relayer.protocols.op_interop.settings import (
+    SAFE_WITHIN_S,
+    InteropChainSettings,
+    OpInteropSettings,
+)
 from relayer.protocols.op_interop.supervisor import Supervisor
 from relayer.protocols.op_interop.targets import Targets
 
@@ -72,6 +77,7 @@ class OpInteropAdapter:
             for one in settings.all_routes()
         }
         self._routes = tuple(safety)
+        self._safety = safety
         self._members = {
             chain_id: self._member(TreeId(f"{name}/{chain}"), chain_id, self._sections[chain_id])
             for chain, chain_id in ids.items()
@@ -137,29 +143,33 @@ class OpInteropAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(record, outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
-        """How many messages each counted chain has sent; no root, as no chain keeps one."""
-        found: list[TreeTruth] = []
-        for member in self._members.values():
-            if member.tree is None:
-                continue
-            reader = self._readers[member.chain]
-            try:
-                block = (await reader.final_header()).number
-                (answer,) = await reader.read([View(MESSENGER, MESSAGE_NONCE)], block=block)
-            except Transient:
-                continue
-            if not answer.ok or len(answer.data) != 32:
-                raise BadChainData(f"the messenger of chain {member.chain} tells no nonce")
-            sent = int.from_bytes(answer.data, "big") % 2**NONCE_BITS - member.first_nonce
-            found.append(TreeTruth(member.tree, block, max(0, sent), None))
-        return found
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        """How many messages a counted chain has sent; no root, as no chain keeps one."""
+        member = self._members.get(chain)
+        if member is None or member.tree is None:
+            return []
+        reader = self._readers[chain]
+        try:
+            block = (await reader.final_header()).number
+            (answer,) = await reader.read([View(MESSENGER, MESSAGE_NONCE)], block=block)
+        except Transient:
+            return []
+        if not answer.ok or len(answer.data) != 32:
+            raise BadChainData(f"the messenger of chain {chain} tells no nonce")
+        sent = int.from_bytes(answer.data, "big") % 2**NONCE_BITS - member.first_nonce
+        return [TreeTruth(member.tree, block, max(0, sent), None)]
 
     def expectations(self) -> Sequence[Expectation]:
         return [
             Expectation(f"chains.{chain}", None, chain_id, MESSENGER, ("messageNonce()",))
             for chain, chain_id in self._ids.items()
         ]
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        return {
+            route: Delay(0.0, SAFE_WITHIN_S[safety], f"the message's block becomes {safety}")
+            for route, safety in self._safety.items()
+        }
 
     async def aclose(self) -> None:
         """Close the connections to supervisors."""

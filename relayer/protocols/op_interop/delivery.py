@@ -158,7 +158,10 @@ class Deliveries:
             where = found[one.id]
             if isinstance(where, Missing):
                 steps[one.id] = Wait(
-                    Reason.AWAITING_FINALITY, where.detail, recheck_s=GONE_RECHECK_S
+                    Reason.AWAITING_FINALITY,
+                    where.detail,
+                    recheck_s=GONE_RECHECK_S,
+                    disproved=True,
                 )
             else:
                 placed.append(Placed(one, where))

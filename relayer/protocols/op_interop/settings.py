@@ -25,6 +25,11 @@ class Safety(StrEnum):
     FINALIZED = "finalized"
 
 
+SAFE_WITHIN_S = {Safety.UNSAFE: 60.0, Safety.SAFE: 1800.0, Safety.FINALIZED: 3600.0}
+"""A batch is on layer 1 within minutes and final there two epochs later (specs, `derivation.md`);
+the rest is room."""
+
+
 class CodelessTargets(StrEnum):
     """What to do with a message whose target has no code: delivered, it is consumed for nothing."""
 

@@ -8,6 +8,7 @@ from relayer.adapter import (
     Adapter,
     AdapterContext,
     Call,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -22,9 +23,20 @@ from relayer.adapter import (
     require_chains,
 )
 from relayer.errors import Permanent, Transient
-from relayer.message import BlockNumber, BridgeName, Fact, Gate, MessageId, Record, Route, TreeId
+from relayer.message import (
+    BlockNumber,
+    BridgeName,
+    ChainId,
+    Fact,
+    Gate,
+    MessageId,
+    Record,
+    Route,
+    TreeId,
+)
 from relayer.protocols.op_stack.claims import Claims
 from relayer.protocols.op_stack.contracts import MESSAGE_NONCE, NONCE_BITS, read_number
+from relayer.protocols.op_stack.delays import delay_of
 from relayer.protocols.op_stack.delivery import Deliveries, Ends
 from relayer.protocols.op_stack.doubts import Doubts
 from relayer.protocols.op_stack.events import (
@@ -177,10 +189,10 @@ class OpStackAdapter:
     def classify(self, record: Record, call: Call, outcome: Outcome) -> Verdict:
         return classify_outcome(outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
         """How many withdrawals the rollup has sent."""
         tree = self._outbox.tree
-        if tree is None:
+        if tree is None or chain != self._route.origin:
             return []
         block = (await self._l2.final_header()).number
         (answer,) = await self._l2.read([View(self._outbox.passer, MESSAGE_NONCE)], block=block)
@@ -190,6 +202,10 @@ class OpStackAdapter:
 
     def expectations(self) -> Sequence[Expectation]:
         return expectations_of(self._settings, self._route)
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        rules = await self._portal.rules()
+        return {} if isinstance(rules, Misfit) else {self._route: delay_of(rules)}
 
     async def aclose(self) -> None:
         """Nothing is held."""

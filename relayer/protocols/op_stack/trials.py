@@ -8,17 +8,15 @@ transactions, made for estimates: called from there they revert. Source: `ESTIMA
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relayer.adapter import ChainReader
-from relayer.errors import BadChainData, CallReverted, Permanent
+from relayer.errors import BadChainData, CallReverted, Permanent, RelayerError
 from relayer.message import Address, Gas
 from relayer.protocols.op_stack.reverts import is_failed_target
 
 ESTIMATOR = Address("0x0000000000000000000000000000000000000001")
-AT_ONCE = 16
 MOST_GAS = 2**32
 
 
@@ -39,26 +37,31 @@ class Trials:
 
     def __init__(self, reader: ChainReader) -> None:
         self._reader = reader
-        self._room = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, calls: Sequence[tuple[Address, bytes]]) -> list[Trial]:
-        """One trial for each call; raises `Transient` when no endpoint answers."""
-        return list(await asyncio.gather(*(self._try(to, data) for to, data in calls)))
+        """One trial for each call, in one batch; raises `Transient` when no endpoint answers."""
+        answers = await self._reader.batch(
+            [
+                ("eth_estimateGas", [{"from": ESTIMATOR, "to": to, "data": "0x" + data.hex()}])
+                for to, data in calls
+            ]
+        )
+        return [_trial(answer) for answer in answers]
 
-    async def _try(self, to: Address, data: bytes) -> Trial:
-        request = {"from": ESTIMATOR, "to": to, "data": "0x" + data.hex()}
-        try:
-            async with self._room:
-                answer = await self._reader.rpc("eth_estimateGas", [request])
-            return Trial(_gas(answer), detail="taken")
-        except CallReverted as error:
-            # other refusals are left to the engine's own simulation, which tells the reason
-            return Trial(None, is_failed_target(error.revert, str(error)), detail="refused")
-        except Permanent:  # the node cannot estimate from there, or answers nonsense
-            return Trial(None, is_known=False, detail="not possible")
+
+def _trial(answer: object) -> Trial:
+    try:
+        return Trial(_gas(answer), detail="taken")
+    except CallReverted as error:
+        # other refusals are left to the engine's own simulation, which tells the reason
+        return Trial(None, is_failed_target(error.revert, str(error)), detail="refused")
+    except Permanent:  # the node cannot estimate from there, or answers nonsense
+        return Trial(None, is_known=False, detail="not possible")
 
 
 def _gas(answer: object) -> Gas:
+    if isinstance(answer, RelayerError):
+        raise answer
     try:
         gas = int(str(answer), 16)
     except ValueError:

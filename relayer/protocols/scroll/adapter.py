@@ -10,6 +10,7 @@ from relayer.adapter import (
     Adapter,
     AdapterContext,
     Call,
+    Delay,
     EmptyRule,
     Expectation,
     Log,
@@ -24,7 +25,17 @@ from relayer.adapter import (
     require_chains,
 )
 from relayer.errors import Transient
-from relayer.message import BlockNumber, BridgeName, Fact, Gate, MessageId, Record, Route, TreeId
+from relayer.message import (
+    BlockNumber,
+    BridgeName,
+    ChainId,
+    Fact,
+    Gate,
+    MessageId,
+    Record,
+    Route,
+    TreeId,
+)
 from relayer.protocols.scroll import contracts
 from relayer.protocols.scroll.delivery import Deliveries, Outpost
 from relayer.protocols.scroll.events import (
@@ -137,7 +148,9 @@ class ScrollAdapter:
     def classify(self, record: Record, call: Call | None, outcome: Outcome) -> Verdict:
         return classify_outcome(outcome)
 
-    async def truth(self) -> Sequence[TreeTruth]:
+    async def truth(self, chain: ChainId) -> Sequence[TreeTruth]:
+        if chain != self._route.origin:
+            return []
         queue = self._outbox.queue
         views = [View(queue, contracts.NEXT_MESSAGE_INDEX), View(queue, contracts.MESSAGE_ROOT)]
         try:
@@ -163,6 +176,11 @@ class ScrollAdapter:
                 "l2.message_queue", l2.message_queue, on_l2, l2.messenger, ("messageQueue()",)
             ),
         ]
+
+    async def delays(self) -> Mapping[Route, Delay]:
+        expected = self._settings.expected_delay
+        said = "finalization of a bundle on layer 1 (expected_delay)"
+        return {self._route: Delay(expected.earliest_s, expected.latest_s, said)}
 
     async def aclose(self) -> None:
         """Nothing is held."""

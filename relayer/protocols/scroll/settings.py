@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from relayer.message import Address
-from relayer.settings import AddressText, Name
+from relayer.settings import AddressText, ExpectedDelay, Name
 
 MESSAGE_QUEUE = Address("0x5300000000000000000000000000000000000000")
 """Predeploy of the L2MessageQueue (scroll-contracts, `scripts/deterministic`)."""
@@ -46,6 +46,9 @@ class ScrollSettings(_Section):
 
     l2: L2Settings
     l1: L1Settings
+    expected_delay: ExpectedDelay = ExpectedDelay(earliest_s=0, latest_s=6 * 3600)
+    """From a block on the rollup to the bundle that finalizes it: provers decide when, about hourly
+    on mainnet, and no contract says it. Estimates rest on it until there are deliveries."""
     target_gas: Annotated[int, Field(ge=100_000, le=15_000_000)] = 2_000_000
     """Gas that one delivery may use when it is tried out; no more than the lane's `gas_cap`."""
 

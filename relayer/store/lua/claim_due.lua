@@ -6,6 +6,9 @@ local routes = call('SMEMBERS', 'routes')
 table.sort(routes)
 local queues = {}
 for _, route in ipairs(routes) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', 'due:' .. route, ARGS.far, '+inf', 'LIMIT', 0, ARGS.limit)) do
+    call('ZADD', 'due:' .. route, ARGS.due, id)
+  end
   local due = call('ZCOUNT', 'due:' .. route, '-inf', ARGS.due)
   if due > 0 then queues[#queues + 1] = {route = route, due = due, share = 0} end
 end

@@ -12,9 +12,11 @@ if ARGS.step == 'hold' then
 elseif ARGS.step == 'drop' then
   move(rec, 'dead', 'dropped_by_operator', '')
 elseif ARGS.step == 'release' then
+  put(rec, 'refused_since', false)
   reopen(rec, 'released_by_operator', '')
 else
   put(rec, 'attempts', false)
+  put(rec, 'refused_since', false)
   reopen(rec, 'retried_by_operator', '')
 end
 save(rec)

@@ -33,6 +33,7 @@ for _, rec in ipairs(recs) do
   if rec.status == 'waiting' then move(rec, 'ready', 'proved', '') end
   move(rec, 'submitted', 'broadcast', 'nonce ' .. ARGS.nonce)
   put(rec, 'intent', mark)
+  put(rec, 'refused_since', false)
   note_tx(rec, ARGS.hashes[#ARGS.hashes])
   save(rec)
 end

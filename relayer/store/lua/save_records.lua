@@ -1,9 +1,11 @@
 -- Facts about messages, in the slot of the chain they are delivered to. Repeating changes nothing.
 check_origin()
 local STUB_MS = string.format('%.0f', ARGS.retention_ms)
-local PAYMENTS = 64
+local PAYMENTS = 32
+local GAS, AMOUNT, CHAIN = 2, 3, 4
 local GARBAGE_KEPT, GARBAGE_BYTES = 64, 65536
-local created, delivered, bad, payments = {}, {}, {}, 0
+local created, delivered, bad, payments, contradicted = {}, {}, {}, 0, {}
+local BY_OPERATOR = {held_by_operator = true, dropped_by_operator = true}
 
 local function confirm_delivery(rec)
   local tx = tx_of(rec.delivery)
@@ -63,11 +65,25 @@ local function take_places_back(rec)
   put(rec, 'intent', intent_of(rec.id))
 end
 
+local function origin_of(rec)
+  return string.match(rec.route, ':(%d+)>%d+$')
+end
+
+-- Money of another chain is another money, and went to another paymaster than the message's.
+local function drop_foreign_payments(rec)
+  local own, entries = {}, payments_of(rec)
+  for key, row in pairs(entries) do
+    if not row[CHAIN] or row[CHAIN] == origin_of(rec) then own[key] = row end
+  end
+  put_payments(rec, own)
+end
+
 local function create(rec, item)
   call('PERSIST', 'message:' .. rec.id)
   take_content(rec, item)
   take_name(rec, item)
   put(rec, 'route', item.route)
+  if rec.payments then drop_foreign_payments(rec) end
   take_places_back(rec)
   put(rec, 'status', 'waiting')
   put(rec, 'reason', 'new')
@@ -95,6 +111,27 @@ local function set_aside(id)
   return load(id)
 end
 
+local function place_of(at)
+  return string.match(at, '^%S+ %S+ %S+ %S+ %S+')
+end
+
+-- One of two readings is a lie, or its block was replaced. Which of them is for the chain to say:
+-- a proof is of one content only. What was refused would never come to one, so it is tried anew.
+local function contradict(rec, item)
+  local reading = {message = item.message, at = item.at, named = item.named}
+  if rec.reading and rec.reading.message == reading.message
+    and place_of(rec.reading.at) == place_of(reading.at) then return end
+  contradicted[#contradicted + 1] = rec.id
+  if rec.status == 'delivered' then return end
+  keep_reading(rec, reading)
+  if (rec.status == 'held' or rec.status == 'dead') and not BY_OPERATOR[rec.reason] then
+    swap_reading(rec)
+    move(rec, 'waiting', 'new', 'it was read otherwise since')
+    wake(rec, NOW)
+  end
+  save(rec)
+end
+
 local function save_message(rec, item)
   if not rec.message then
     create(rec, item)
@@ -108,6 +145,8 @@ local function save_message(rec, item)
     save(rec)
     return
   else
+    local is_same = rec.message == item.message and place_of(rec.at) == place_of(item.at)
+    if not is_same and rec.route == item.route then contradict(rec, item) end
     return
   end
   save(rec)
@@ -115,39 +154,54 @@ local function save_message(rec, item)
   if rec.delivery then confirm_delivery(rec) end
 end
 
+-- What was said last counts: the block of what was said before may have been replaced.
 local function save_delivery(rec, item)
-  if rec.delivery and (not rec.message or rec.status == 'delivered') then return end
+  local is_known = rec.delivery and place_of(rec.delivery) == place_of(item.at)
+  if is_known and (not rec.message or rec.status == 'delivered') then return end
+  local tx_before = tx_of(rec.delivery)
   put(rec, 'delivery', item.at)
   if not rec.message then return save_stub(rec) end
+  if rec.status == 'delivered' then
+    if tx_before and tx_before == rec.tx then remove_from_tx(tx_before, rec.id) end
+    note_tx(rec, item.tx)
+  end
   if rec.status == 'delivered' or rec.status == 'orphaned' then return save(rec) end
   confirm_delivery(rec)
 end
 
--- Many dust payments must not grow the record: the oldest are added up and their place kept.
-local function fold_payments(rec, entries, size)
-  while size > PAYMENTS do
-    local oldest
-    for key, row in pairs(entries) do
-      if not oldest or tonumber(row[1]) < tonumber(entries[oldest][1]) then oldest = key end
-    end
-    local row = entries[oldest]
-    local gas, amount, n = string.match(rec.folded or '0 0 0 -1', '^(%d+) (%d+) (%d+)')
-    put(rec, 'folded', add_decimal(gas, row[2]) .. ' ' .. add_decimal(amount, row[3]) .. ' '
-      .. add_decimal(n, '1') .. ' ' .. row[1])
-    entries[oldest] = nil
-    size = size - 1
+local function is_more(one, two)
+  if #one ~= #two then return #one > #two end
+  return one > two
+end
+
+-- Many payments must not grow the record: those with the most gas and those of the most money are
+-- kept, so that nobody's dust can hide what somebody paid, in whatever order they are read.
+local function keep_largest(entries, chain)
+  local keys, kept = {}, {}
+  for key, row in pairs(entries) do
+    if row[CHAIN] == chain then keys[#keys + 1] = key else kept[key] = row end
   end
+  for _, column in ipairs({GAS, AMOUNT}) do
+    table.sort(keys, function(one, two)
+      local a, b = entries[one][column], entries[two][column]
+      if a == b then return one < two end
+      return is_more(a, b)
+    end)
+    for i = 1, math.min(#keys, PAYMENTS) do kept[keys[i]] = entries[keys[i]] end
+  end
+  return kept
 end
 
 local function save_payment(rec, item)
-  local entries = rec.payments and decoded('message:' .. rec.id, rec.payments) or {}
+  local entries = payments_of(rec)
+  -- Older versions added up what was paid until some block.
   local folded_to = tonumber(string.match(rec.folded or '', '(%S+)$') or '-1')
   if entries[item.key] or tonumber(item.paid[1]) <= folded_to then return end
+  if rec.message and item.paid[CHAIN] ~= origin_of(rec) then return end
   entries[item.key] = item.paid
-  local size = 0
-  for _ in pairs(entries) do size = size + 1 end
-  fold_payments(rec, entries, size)
-  put(rec, 'payments', cjson.encode(entries))
+  entries = keep_largest(entries, item.paid[CHAIN])
+  if not entries[item.key] then return end
+  put_payments(rec, entries)
   payments = payments + 1
   if not rec.message then return save_stub(rec) end
   if rec.status == 'waiting' then wake(rec, NOW) end
@@ -175,4 +229,4 @@ end
 if ARGS.batch ~= '' and (tonumber(call('HGET', 'batches', ARGS.origin)) or 0) >= ARGS.batch - 1 then
   call('HSET', 'batches', ARGS.origin, ARGS.batch)
 end
-return {created, delivered, payments, bad}
+return {created, delivered, payments, bad, contradicted}

@@ -18,11 +18,13 @@ end
 -- All that can be refused is read before the first write: a script is not rolled back.
 local costs = {}
 for heading, add in pairs(ARGS.costs) do costs[heading] = with_cost(heading, add) end
-local incomes = {}
-for heading, wei in pairs(ARGS.incomes) do
-  local sum = call('HGET', 'income', heading) or '0'
-  if not string.match(sum, '^%d+$') then refuse('UNREADABLE', 'the key ' .. BASE .. 'income does not hold a sum') end
-  incomes[heading] = add_decimal(sum, wei)
+local sums = {}
+for _, kind in ipairs({'income', 'paid'}) do
+  for heading, wei in pairs(ARGS[kind]) do
+    local sum = call('HGET', kind, heading) or '0'
+    if not string.match(sum, '^%d+$') then refuse('UNREADABLE', 'the key ' .. BASE .. kind .. ' does not hold a sum') end
+    sums[#sums + 1] = {kind, heading, add_decimal(sum, wei)}
+  end
 end
 local outcomes = {}
 for _, item in ipairs(ARGS.items) do outcomes[item.id] = item end
@@ -41,7 +43,7 @@ for _, one in ipairs(calls) do
   end
 end
 for heading, sums in pairs(costs) do call('HSET', 'cost', heading, sums) end
-for heading, sum in pairs(incomes) do call('HSET', 'income', heading, sum) end
+for _, sum in ipairs(sums) do call('HSET', sum[1], sum[2], sum[3]) end
 spend(ARGS.spend)
 call('HDEL', name, ARGS.nonce)
 local n = 0

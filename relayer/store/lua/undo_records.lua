@@ -7,8 +7,18 @@ local function is_from(text, block_hash)
 end
 
 local function undo_message(rec, block_hash)
-  if not rec.message or not is_from(rec.at, block_hash) then return end
-  if move(rec, 'orphaned', 'reorged', '') then
+  if not rec.message then return end
+  if rec.reading and is_from(rec.reading.at, block_hash) then
+    keep_reading(rec, nil)
+    save(rec)
+  end
+  if not is_from(rec.at, block_hash) then return end
+  if rec.reading then
+    -- It was read in another block too, and that one stands.
+    swap_reading(rec)
+    keep_reading(rec, nil)
+    if rec.status == 'waiting' or rec.status == 'ready' then wake(rec, NOW) end
+  elseif move(rec, 'orphaned', 'reorged', '') then
     orphaned[#orphaned + 1] = rec.id
   elseif rec.status ~= 'orphaned' then
     put(rec, 'origin_gone', '1')
@@ -26,11 +36,10 @@ local function undo_delivery(rec, block_hash)
 end
 
 local function undo_payment(rec, _, key)
-  if not rec.payments then return end
-  local entries = decoded('message:' .. rec.id, rec.payments)
+  local entries = payments_of(rec)
   if not entries[key] then return end
   entries[key] = nil
-  put(rec, 'payments', next(entries) and cjson.encode(entries))
+  put_payments(rec, entries)
   payments = payments + 1
   save(rec)
 end

@@ -8,17 +8,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-import structlog
 from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from eth_account import Account
 
 from relayer.adapter import Call, Done, EmptyRule, Refuse, Wait
-from relayer.errors import ConfigInvalid, EndpointDown
+from relayer.errors import BadChainData, ConfigInvalid, EndpointDown
 from relayer.message import Reason
 from relayer.protocols import hyperlane
 from relayer.trees.append_only import root_from_proof
-from tests.fakes import FakeChain, FakeContext, FakeTrees, Reverts
+from tests.fakes import FakeChain, FakeContext, FakeTrees, Reverts, truths_of
 from tests.unit.hyperlane.conftest import MakeWorld
 from tests.unit.hyperlane.world import (
     BRIDGE,
@@ -391,15 +390,19 @@ async def test_a_leaf_not_yet_in_the_tree(world: World) -> None:
     waiting(await world.step(record), Reason.AWAITING_LEAF)
 
 
-async def test_a_leaf_that_is_another_message(world: World) -> None:
-    """A wrong leaf index never becomes a call."""
-    for by_root in (True, False):
-        world.multisig(ISM, 2, by_root=by_root)
-        world.clock.pass_s(100)
-        world.dispatch(2)
-        world.all_sign(0, 1)
-        record = record_of(world.messages[0], 1)
-        waiting(await world.step(record), Reason.ROOT_MISMATCH)
+@pytest.mark.parametrize("by_root", [True, False])
+async def test_a_leaf_that_is_another_message(world: World, by_root: bool) -> None:
+    """A wrong leaf index never becomes a call; another reading of the message may be right."""
+    world.multisig(ISM, 2, by_root=by_root)
+    world.dispatch(2)
+    world.all_sign(0, 1)
+    wrong = record_of(world.messages[0], 1)
+    assert waiting(await world.step(wrong), Reason.ROOT_MISMATCH).disproved
+    right = record_of(world.messages[1], 1)
+    for order in ([wrong, right], [right, wrong]):  # it stands in nobody's way
+        steps = await world.adapter.next_steps(order)
+        waiting(steps[wrong.id], Reason.ROOT_MISMATCH)
+        called(steps[right.id])
 
 
 async def test_a_dispatch_without_the_tree_hook(world: World) -> None:
@@ -416,14 +419,17 @@ async def test_a_dispatch_without_the_tree_hook(world: World) -> None:
 
 
 async def test_weighted_multisig(world: World) -> None:
-    """Weights are added in the set's order until the threshold weight is reached."""
+    """Weights are added in the set's order until the threshold weight is reached; blanks for those
+    who did not sign let the contract look at all that are passed."""
     (record,) = world.dispatch()
     for by_root, kind in ((True, 1096), (False, 68)):
         world.weighted(ISM, [1, 7, 5], 10, by_root=by_root)
         world.clock.pass_s(100)
         world.all_sign(0, signers=world.signers[1:])
         metadata, _ = called(await world.step(record))
-        assert len(metadata) == kind + 2 * 65
+        assert len(metadata) == kind + 3 * 65
+        assert metadata[-65:] == bytes(65)
+        assert any(metadata[-66:-65])
     world.weighted(ISM, [3, 6, 3], 10)
     world.clock.pass_s(100)
     wait = waiting(await world.step(record), Reason.AWAITING_QUORUM)
@@ -434,6 +440,15 @@ async def test_weighted_multisig(world: World) -> None:
 async def test_impossible_thresholds(world: World, threshold: int) -> None:
     """A set that cannot reach its threshold (or has none) is held, not awaited."""
     world.multisig(ISM, threshold)
+    (record,) = world.dispatch()
+    step = await world.step(record)
+    assert isinstance(step, Refuse)
+    assert step.reason is Reason.UNSUPPORTED
+
+
+async def test_more_weight_than_a_contract_takes_is_held(world: World) -> None:
+    """Whatever the validators weigh, `verify` refuses such a threshold."""
+    world.weighted(ISM, [10**10] * 3, 10**10 + 1)
     (record,) = world.dispatch()
     step = await world.step(record)
     assert isinstance(step, Refuse)
@@ -631,7 +646,7 @@ async def test_truth_is_read_at_a_final_block(world: World) -> None:
     """The auditor gets the hook's own count and root."""
     world.origin.answer(HOOK, selector("count()"), (7).to_bytes(32, "big"))
     world.origin.answer(HOOK, selector("root()"), b"\x05" * 32)
-    (truth,) = await world.adapter.truth()
+    (truth,) = await truths_of(world.adapter)
     assert (truth.tree, truth.size, truth.root) == (TREE, 7, b"\x05" * 32)
     assert truth.block == world.origin.final
 
@@ -640,21 +655,23 @@ async def test_truth_before_the_hook_was_deployed(world: World) -> None:
     """A final block without the contracts has an empty tree: nothing to compare, no lie."""
     world.origin.answer(HOOK, selector("count()"), b"")
     world.origin.answer(HOOK, selector("root()"), b"")
-    (truth,) = await world.adapter.truth()
+    (truth,) = await truths_of(world.adapter)
     assert (truth.tree, truth.size, truth.root) == (TREE, 0, None)
 
 
 async def test_one_chains_truth_is_not_the_others_trouble(make_world: MakeWorld) -> None:
-    """A chain that cannot be read, or whose hook is none, is left out and told of."""
+    """An auditor has its own chain read and no other."""
     world = make_world(routes="all")
     world.destination.answer("0x" + "b2" * 20, selector("count()"), (7).to_bytes(32, "big"))
     world.destination.answer("0x" + "b2" * 20, selector("root()"), b"\x05" * 32)
-    for failure in (EndpointDown("fake", "gone"), None):
-        world.origin.failure = failure
-        with structlog.testing.capture_logs() as lines:
-            (truth,) = await world.adapter.truth()
-        assert (truth.tree, truth.size) == ("hyper/destination", 7)
-        assert [(line["event"], line["chain"]) for line in lines] == [("truth_unknown", "origin")]
+    world.origin.failure = EndpointDown("fake", "gone")
+    (truth,) = await world.adapter.truth(world.destination.chain_id)
+    assert (truth.tree, truth.size) == ("hyper/destination", 7)
+    with pytest.raises(EndpointDown):
+        await world.adapter.truth(world.origin.chain_id)
+    world.origin.failure = None
+    with pytest.raises(BadChainData, match="no Merkle tree hook"):
+        await world.adapter.truth(world.origin.chain_id)
 
 
 async def test_trouble_of_one_set_is_not_that_of_another(world: World) -> None:

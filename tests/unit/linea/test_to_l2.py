@@ -10,6 +10,7 @@ from relayer.adapter import Done
 from relayer.errors import EndpointDown
 from relayer.message import Reason, Record
 from relayer.protocols.linea import contracts
+from tests.fakes import truths_of
 from tests.unit.linea.world import FEE_RECIPIENT, L1, SERVICE, World
 
 
@@ -110,5 +111,5 @@ async def test_the_count_of_a_chain_that_is_down_is_left_out(world: World) -> No
     world.send(L1, block=1)
     world.send(L1, block=1)
     world.l2.failure = EndpointDown("two", "down")
-    (truth,) = await world.adapter.truth()
+    (truth,) = await truths_of(world.adapter)
     assert (truth.size, truth.root, truth.tree) == (2, None, "linea/l1")

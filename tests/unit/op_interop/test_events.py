@@ -21,6 +21,7 @@ from relayer.message import (
 )
 from relayer.protocols.op_interop import contracts
 from relayer.protocols.op_interop.contracts import MESSENGER, InteropMessage
+from tests.fakes import truths_of
 from tests.unit.op_interop.world import BRIDGE, SENDER, TARGET, A, B, World
 
 
@@ -94,6 +95,6 @@ def test_malformed_logs_are_bad_chain_data(world: World, spoil: object) -> None:
 async def test_the_count_is_the_messenger_s_own(world: World) -> None:
     """The auditor gets the nonce at a final block; a chain that cannot be read is left out."""
     world.a.nonce, world.b.nonce = 7, 2
-    truths = await world.adapter.truth()
+    truths = await truths_of(world.adapter)
     assert {truth.tree: truth.size for truth in truths} == {"set/a": 7, "set/b": 2}
     assert all(truth.root is None for truth in truths)

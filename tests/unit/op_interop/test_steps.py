@@ -105,7 +105,9 @@ async def test_a_log_that_is_not_shown_is_not_relayed(world: World) -> None:
     (record,) = world.send()
     (log,) = world.a.sent
     world.a.sent = []
-    assert "is not shown" in waits(await world.step(record), Reason.AWAITING_FINALITY).detail
+    hidden = waits(await world.step(record), Reason.AWAITING_FINALITY)
+    assert "is not shown" in hidden.detail
+    assert hidden.disproved
     other = world.message(body=b"other")
     world.a.sent = [replace(log, topics=(*log.topics[:3], log.topics[1]), data=other.log_data())]
     assert "another message" in waits(await world.step(record), Reason.AWAITING_FINALITY).detail

@@ -15,7 +15,7 @@ from relayer.message import Reason, RootSeen
 from relayer.protocols.op_stack import contracts
 from relayer.protocols.op_stack.settings import MESSAGE_PASSER
 from relayer.trees.state_proof import prove_slot
-from tests.fakes import Reverts
+from tests.fakes import Reverts, truths_of
 from tests.unit.changed_proofs import changed
 from tests.unit.op_stack.world import (
     L1_MESSENGER,
@@ -490,7 +490,7 @@ async def test_records_that_are_not_what_they_say_are_refused(games: World) -> N
 async def test_the_truth_is_the_passers_count(games: World) -> None:
     """The auditor compares it with the withdrawals we know."""
     games.send(withdrawal(0), withdrawal(1))
-    (truth,) = await games.adapter.truth()
+    (truth,) = await truths_of(games.adapter)
     assert (truth.size, truth.root, truth.block) == (2, None, games.l2.final)
 
 

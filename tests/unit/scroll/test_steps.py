@@ -14,6 +14,7 @@ from relayer.message import ChainId, MessageId, Reason, Record, Route, Timestamp
 from relayer.protocols.scroll import contracts
 from relayer.protocols.scroll.settings import MESSAGE_QUEUE
 from relayer.trees.append_only import root_from_proof
+from tests.fakes import truths_of
 from tests.unit.scroll.world import (
     BRIDGE,
     L1_MESSENGER,
@@ -278,14 +279,14 @@ async def test_the_truth_is_the_queue_s(world: World) -> None:
     """The auditor compares our tree with count and root at a final block."""
     world.send(3)
     world.l2.answer(MESSAGE_QUEUE, contracts.MESSAGE_ROOT, world.root(3))
-    (truth,) = await world.adapter.truth()
+    (truth,) = await truths_of(world.adapter)
     assert (truth.tree, truth.block, truth.size, truth.root) == (TREE, 100, 3, world.root(3))
 
 
 async def test_the_truth_of_a_silent_rollup_is_left_out(world: World) -> None:
     """The auditor goes on with the others."""
     world.l2.failure = EndpointDown("rollup", "gone")
-    assert list(await world.adapter.truth()) == []
+    assert list(await truths_of(world.adapter)) == []
 
 
 async def test_times_of_old_records_do_not_matter(world: World) -> None:

@@ -1,0 +1,90 @@
+"""What a changed configuration changes, and whether it may be taken up while the relayer runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+from relayer.chains.roll_call import roll_call
+from relayer.errors import ConfigInvalid
+from relayer.settings import ChainSettings, Settings
+
+FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
+"""Sections that the parts of the process outside of any generation were made from."""
+BY_NAME = ("chains", "bridges")
+
+
+def refuse_fixed(former: Settings, settings: Settings) -> None:
+    """ConfigInvalid with a line for each section that only a restart can change."""
+    names = [name for name in FIXED if getattr(former, name) != getattr(settings, name)]
+    if _address(former) != _address(settings):
+        names.append("operator")
+    if former.log.format != settings.log.format:
+        names.append("log.format")
+    if names:
+        raise ConfigInvalid(
+            "\n".join(
+                f"{name}: cannot be changed while the relayer runs; put it back, or restart"
+                for name in names
+            )
+        )
+
+
+async def unreached(former: Settings, settings: Settings) -> list[str]:
+    """What does not answer of the chains that are new, or reached in another way than before.
+
+    ConfigInvalid when too little answers to know that it is the right chain: a mistyped URL must
+    not be taken up in silence. Chains that are reached as before are not asked: that one of them is
+    down must not stand in the way of anything else.
+    """
+    asked = {
+        name: chain
+        for name, chain in settings.chains.items()
+        if name not in former.chains or _way_to(former.chains[name]) != _way_to(chain)
+    }
+    calls = await asyncio.gather(*(roll_call(name, chain) for name, chain in asked.items()))
+    silent: list[str] = []
+    refused: list[str] = []
+    for (name, chain), present in zip(asked.items(), calls, strict=True):
+        missing = [one for one in present if one.problem]
+        silent += [f"{one.field}: {one.name}: {one.problem}" for one in missing]
+        answering = len(chain.endpoints) - sum(one.field.endswith(".url") for one in missing)
+        if answering < chain.quorum:
+            refused.append(
+                f"chains.{name}: {answering} of {len(chain.endpoints)} endpoints answer,"
+                f" {chain.quorum} must before the chain is taken up: correct the URL,"
+                " or reload when it answers"
+            )
+    if refused:
+        raise ConfigInvalid("\n".join([*refused, *silent]))
+    return silent
+
+
+def _way_to(chain: ChainSettings) -> tuple[object, ...]:
+    return chain.id, chain.endpoints, chain.quorum
+
+
+def replaced_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Fields that name the same file, or its successor, with something else in it."""
+    return [field for field, digest in after.items() if before.get(field, digest) != digest]
+
+
+def differences(former: Settings, settings: Settings) -> Iterator[str]:
+    """Paths of what differs, for example `chains.gamma added`."""
+    for name in type(settings).model_fields:
+        before, after = getattr(former, name), getattr(settings, name)
+        if before == after:
+            continue
+        if name not in BY_NAME:
+            yield name
+            continue
+        yield from (f"{name}.{key} added" for key in after if key not in before)
+        yield from (f"{name}.{key} removed" for key in before if key not in after)
+        yield from (
+            f"{name}.{key} changed" for key in after if key in before and before[key] != after[key]
+        )
+
+
+def _address(settings: Settings) -> tuple[str, int] | None:
+    at = settings.operator
+    return None if at is None else (at.host, at.port)

@@ -1,0 +1,75 @@
+"""The files that hold keys, passwords, tokens and secrets: who may read them, what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from relayer.settings.whole import Settings
+
+READ_AT_MOST = 4 * 1024 * 1024
+"""Bytes of one file; keys and tokens are far smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """A file with a secret that every user of the machine may read."""
+
+    field: str
+    """Where the configuration names it."""
+    path: Path
+    mode: int
+
+    @property
+    def text(self) -> str:
+        """What is wrong, and the way out."""
+        return (
+            f"{self.path} can be read by every user of this machine (mode {self.mode:04o}):"
+            " `chmod o-rwx` it; in Kubernetes give the volume defaultMode 0440, and the pod fsGroup"
+        )
+
+
+def secret_files(settings: Settings) -> list[tuple[str, Path]]:
+    """Every file with a secret, under the field that names it."""
+    return [*settings.read_from, *_named(settings)]
+
+
+def exposed_files(settings: Settings) -> list[Exposed]:
+    """Those that the whole machine may read; the group may, as mounted secrets want it."""
+    found = []
+    for field, path in secret_files(settings):
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            continue  # whoever reads it says so
+        if mode & stat.S_IROTH:
+            found.append(Exposed(field, path, mode))
+    return found
+
+
+def fingerprints(settings: Settings) -> Mapping[str, str]:
+    """A digest of each file whose content is not in the settings; empty where it is unreadable."""
+    return {field: _digest(path) for field, path in _named(settings)}
+
+
+def _named(settings: Settings) -> Iterator[tuple[str, Path]]:
+    if settings.operator is not None:
+        for place, path in enumerate(settings.operator.token_files):
+            yield f"operator.token_files[{place}]", path
+    for name, chain in settings.chains.items():
+        for place, signer in enumerate(chain.signers):
+            for key in ("key_file", "keystore", "keystore_password_file"):
+                file = getattr(signer, key)
+                if file is not None:
+                    yield f"chains.{name}.signers[{place}].{key}", file
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read(READ_AT_MOST)).hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,81 @@
+"""What is asked before a changed configuration is taken up, of nodes on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from relayer.errors import ConfigInvalid
+from relayer.reloading import replaced_files, unreached
+from relayer.settings import Settings
+from tests.unit.chain_node import CHAIN, Node, running
+
+DEAD, DEAD_TOO = "http://127.0.0.1:1", "http://127.0.0.1:2"
+
+
+def one(*urls: str, chain: int = CHAIN, **more: Any) -> dict[str, Any]:
+    return {"id": chain, "timeout_s": 2, "endpoints": [{"url": url} for url in urls], **more}
+
+
+def whole(**chains: dict[str, Any]) -> Settings:
+    return Settings.model_validate({"chains": chains})
+
+
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[Node]:
+    node = Node()
+    async with running(node):
+        yield node
+
+
+async def test_a_new_chain_that_does_not_answer_is_refused_with_the_way_out() -> None:
+    """Nobody could say that it is the right chain; each URL's trouble is named."""
+    former = whole(old=one(DEAD, chain=1))
+    with pytest.raises(ConfigInvalid) as caught:
+        await unreached(former, whole(old=one(DEAD, chain=1), new=one(DEAD, DEAD_TOO)))
+    first, *rest = str(caught.value).splitlines()
+    assert first.startswith("chains.new: 0 of 2 endpoints answer, 1 must before")
+    assert "correct the URL, or reload when it answers" in first
+    assert [line.partition(": ")[0] for line in rest] == [
+        "chains.new.endpoints[0].url",
+        "chains.new.endpoints[1].url",
+    ]
+
+
+async def test_a_chain_that_is_down_and_reached_as_before_stands_in_nobodys_way() -> None:
+    """Its fees may be changed, and other chains added."""
+    former = whole(old=one(DEAD, chain=1))
+    async with serving() as node:
+        changed = whole(old=one(DEAD, chain=1, block_time_s=5), new=one(node.url))
+        assert await unreached(former, changed) == []
+        assert "eth_chainId" in node.methods()
+
+
+async def test_of_a_changed_chain_enough_must_answer_and_the_others_are_named() -> None:
+    """One dead URL of two is a warning; under a quorum of two it is a refusal."""
+    async with serving() as node:
+        former = whole(old=one(node.url))
+        (warning,) = await unreached(former, whole(old=one(node.url, DEAD)))
+        assert warning.startswith("chains.old.endpoints[1].url: http://127.0.0.1:1: ")
+        with pytest.raises(ConfigInvalid, match=r"1 of 2 endpoints answer, 2 must"):
+            await unreached(former, whole(old=one(node.url, DEAD, quorum=2)))
+        with pytest.raises(ConfigInvalid, match=re.escape(f"serves chain {CHAIN}")):
+            await unreached(former, whole(old=one(node.url, chain=CHAIN + 1)))
+
+
+async def test_what_has_not_changed_is_not_asked() -> None:
+    """A reload costs no requests to chains that it is not about."""
+    async with serving() as node:
+        same = whole(old=one(node.url))
+        assert await unreached(same, whole(old=one(node.url))) == []
+        assert node.methods() == []
+
+
+def test_a_file_with_something_else_in_it_is_found_and_a_new_one_is_none() -> None:
+    """What comes and goes with the configuration is told as a change of that."""
+    before = {"a": "1", "b": "2", "gone": "3"}
+    assert replaced_files(before, {"a": "1", "b": "x", "new": "4"}) == ["b"]
