@@ -5,9 +5,10 @@
 #   docker build --target sbom --output type=local,dest=build/sbom .       its bill of materials
 #   docker build --build-arg EMBEDDED_REDIS=no -t relayer .                without a Redis of its own
 #
-# Every Python package is pinned by hash. The base is pinned by tag alone, which is built anew when Debian
-# has a fix; whoever wants two builds to have the same base names it by digest (docs/operations.md):
-#   make image PYTHON_IMAGE=python:3.11.17-slim-bookworm@sha256:...
+# Every Python package is pinned by hash. The base is pinned by tag alone, which is built anew when Debian has a
+# fix: no registry of images could be asked for its digest where this was written. For two builds on the
+# same base, take the digest from yours (`docker buildx imagetools inspect python:3.11.17-slim-bookworm`) and
+#   docker build --build-arg PYTHON_IMAGE=python:3.11.17-slim-bookworm@sha256:... -t relayer .
 ARG PYTHON_IMAGE=python:3.11.17-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build

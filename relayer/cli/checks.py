@@ -44,6 +44,7 @@ from relayer.settings import (
     json_schema,
     parse_section,
     problems_in,
+    read_tokens,
 )
 
 
@@ -131,6 +132,7 @@ def offline_findings(settings: Settings) -> list[Finding]:
         if not chain.signers:
             text = "none: messages to this chain are followed and proved, never sent"
             found.append(Finding(f"chains.{name}.signers", True, text))
+    found += _check_tokens(settings)
     return [*found, *(_exposed(one) for one in exposed_files(settings))]
 
 
@@ -218,6 +220,16 @@ def _check_signers(settings: Settings, chain: str) -> list[Finding]:
         kind = "" if is_local else f"{opener.settings.kind}, asked with --online only: "
         found.append(Finding(opener.at, True, f"{kind}signs as {address or 'its key says'}"))
     return found
+
+
+def _check_tokens(settings: Settings) -> list[Finding]:
+    if settings.operator is None:
+        return []
+    try:
+        names = ", ".join(read_tokens(settings.operator))
+    except RelayerError as error:
+        return [_of_error("operator", error)]
+    return [Finding("operator.token_files", True, f"lets in whoever has {names}")]
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +12,6 @@ import yaml
 
 from relayer.cli import main
 from relayer.devnet.service import STOP_TIMEOUT_S
-from relayer.settings import Settings, load_settings, read_tokens
-from relayer.settings.signing import is_loopback
 from tests.deploy import shipped
 from tests.deploy.dockerfile import DOCKERFILE, bases, instructions, words
 from tests.deploy.files import DEPLOY, ROOT
@@ -207,41 +203,6 @@ def test_grafana_is_given_its_dashboards_and_its_source() -> None:
     sources = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text("utf-8"))
     assert sources["datasources"][0]["url"] == "http://prometheus:9090"
     assert "prometheus" in services
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to the containers' users")
-def test_the_script_makes_what_the_shipped_configuration_reads(tmp_path: Path) -> None:
-    """All but the URLs, which it names; a second run changes nothing; nobody else may read them."""
-    secrets, said = shipped.make_secrets(tmp_path)
-    urls = {"ethereum-rpc", "base-rpc"}
-    made = {file.name: file for file in (secrets / "relayer").iterdir()}
-    assert made.keys() == shipped.named_secrets() - urls
-    assert said.splitlines() == [
-        f"{shipped.address_of(secrets).lower()} in keystore.json",
-        *(f"secrets/relayer/{name} is yours to write" for name in sorted(urls)),
-    ]
-    for file in made.values():
-        assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (shipped.OURS, 0o400)
-    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
-    before = {name: file.read_bytes() for name, file in made.items()}
-    for name in urls:
-        (secrets / "relayer" / name).write_text(f"https://{name}.example/key")
-    _, said = shipped.make_secrets(tmp_path)
-    assert said == ""
-    assert {name: file.read_bytes() for name, file in made.items()} == before
-    settings = _settings_with(secrets / "relayer", tmp_path / "relayer.yaml")
-    assert settings.redis.url is not None
-    assert settings.redis.url.get_secret_value().rpartition("@")[2] == "redis:6379/0"
-    assert settings.operator is not None
-    assert is_loopback(f"http://{settings.operator.host}")
-    assert read_tokens(settings.operator).keys() == {"operator-token"}
-
-
-def _settings_with(secrets: Path, config: Path) -> Settings:
-    """The shipped configuration with its secrets elsewhere."""
-    text = shipped.RELAYER_YAML.read_text("utf-8").replace(shipped.SECRETS_AT, str(secrets))
-    config.write_text(text, "utf-8")
-    return load_settings(config, {})
 
 
 @pytest.mark.parametrize("example", ["secret.example.yaml", "external-secret.example.yaml"])

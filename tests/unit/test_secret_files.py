@@ -98,6 +98,24 @@ def test_check_config_warns_and_goes_on(config: Path) -> None:
     assert "warning" in people
 
 
+@pytest.mark.parametrize("content", [None, "too short", "with a space in " + "e" * 32])
+def test_a_token_that_the_service_would_refuse_is_found_before(
+    config: Path, content: str | None
+) -> None:
+    """`check-config` says what `run` would end with."""
+    token = config.parent / "token"
+    token.chmod(0o600)
+    if content is None:
+        token.unlink()
+    else:
+        token.write_text(content, encoding="ascii")
+    result = CliRunner().invoke(main, ["--config", str(config), "--json", "check-config"])
+    told = {one["subject"]: one for one in json.loads(result.stdout)["findings"]}
+    assert result.exit_code == 2
+    assert told[FIELDS["token"]]["ok"] is False
+    assert str(token) in told[FIELDS["token"]]["text"]
+
+
 def test_what_a_file_holds_is_known_by_its_digest(config: Path) -> None:
     """A key that took another's place is a change; the secret itself is in no digest."""
     settings = load_settings(config, {})
