@@ -9,8 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relayer.message import Reason, Route, Status
 from relayer.ops.api import ApiMetrics
+from relayer.ops.api.limits import MONITORING
+from relayer.ops.api.metering import CLASSES, NOTICE_OUTCOMES
 from relayer.ops.metric_labels import (
     LEASE_ROLES,
+    RELOADS,
     RPC_METHODS,
     RPC_OUTCOMES,
     STAGES,
@@ -23,11 +26,12 @@ from tests.deploy.files import DASHBOARDS, Query, alerts, all_queries, dashboard
 EXPECTED_DASHBOARDS = {"overview", "route", "chain", "money", "internals"}
 
 LABEL_VALUES: dict[str, frozenset[str]] = {
-    "status": frozenset(Status),
+    "status": frozenset(Status) | frozenset(CLASSES),
+    "path": MONITORING,
     "reason": frozenset(Reason),
     "stage": frozenset(STAGES),
     "role": frozenset(LEASE_ROLES),
-    "outcome": frozenset(TX_OUTCOMES) | RPC_OUTCOMES,
+    "outcome": frozenset(TX_OUTCOMES) | RPC_OUTCOMES | {*NOTICE_OUTCOMES, *RELOADS},
     "method": RPC_METHODS | {"other"},
     "kind": RPC_OUTCOMES | frozenset(STORE_ERRORS) | {"crash"},
     "job": frozenset({"relayer"}),
