@@ -72,3 +72,17 @@ def test_every_section_says_what_it_means_and_what_to_do() -> None:
     for name, text in sections:
         assert "**Means.**" in text, name
         assert "**Do.**" in text, name
+
+
+def test_the_operations_page_counts_them_right() -> None:
+    """The number stood still while rules were added."""
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    (told,) = re.findall(r"`deploy/prometheus/rules/relayer.yml` has (\d+) rules", page)
+    assert int(told) == len(alerts())
+
+
+def test_a_section_says_each_thing_once() -> None:
+    """Two accounts of one alert would differ sooner or later."""
+    runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    for name, text in re.findall(r"^### (Relayer\w+)\n(.*?)(?=^##|\Z)", runbook, re.M | re.S):
+        assert text.count("**Means.**") == text.count("**Do.**") == 1, name
