@@ -81,6 +81,28 @@ async def test_a_batch_that_fails_is_tried_again_under_its_number(
     assert await store.command("ZCARD", newest) == 1
 
 
+@pytest.mark.parametrize(
+    ("cut_off", "again"), [((100,), (100, 103)), ((100, 103), (100,)), ((101, 103), (100, 102))]
+)
+async def test_a_batch_that_was_cut_off_is_no_loss_when_its_blocks_come_in_other_company(
+    store: Store, leases: Leases, cut_off: tuple[int, ...], again: tuple[int, ...]
+) -> None:
+    """A follower that is stopped between number and records goes on with another range."""
+    lease = leases.follower
+    await store.save_facts(lease, [message(9, block=90)])
+    key = base(store._prefix, TEN) + "status:waiting:" + str(message(1).message.route)
+    await store.command("RENAME", key, key + "-away")
+    await store.command("SET", key, "garbage")
+    with pytest.raises(Exception, match="another type"):
+        await store.save_facts(lease, [message(block, block=block) for block in cut_off])
+    await store.command("RENAME", key + "-away", key)
+    assert len(await store.lost_batches(lease)) == 1
+    await store.save_facts(lease, [message(block, block=block) for block in again])
+    assert await store.lost_batches(lease) == []
+    await store.save_facts(lease, [message(110, block=110)])
+    assert await store.lost_batches(lease) == []
+
+
 async def test_an_origin_that_lost_its_own_part_counts_anew(
     store: Store, leases: Leases, client: Redis
 ) -> None:
