@@ -58,7 +58,7 @@ def test_the_base_can_be_named_by_digest() -> None:
         ),
     ):
         shown = subprocess.run(
-            ["make", "--dry-run", "image", *arguments],
+            ["make", "--no-print-directory", "--dry-run", "image", *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,
