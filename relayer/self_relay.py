@@ -10,6 +10,7 @@ from typing import Any
 from relayer.adapter import Adapter, Call, Done, Refuse, Step, Wait
 from relayer.errors import RelayerError, Transient
 from relayer.message import BridgeName, MessageId, Record
+from relayer.ops.api.discreet import discreet
 from relayer.ops.views import printable
 from relayer.ops.web import Refused
 
@@ -75,7 +76,7 @@ def step_view(step: Step) -> dict[str, Any]:
             return {
                 "step": "wait",
                 "reason": step.reason.value,
-                "detail": printable(step.detail),
+                "detail": discreet(step.detail),
                 "gate": str(step.gate) if step.gate else None,
                 "gate_value": str(step.gate_value),
                 "recheck_s": step.recheck_s,
@@ -85,11 +86,11 @@ def step_view(step: Step) -> dict[str, Any]:
             return {
                 "step": "refuse",
                 "reason": step.reason.value,
-                "detail": printable(step.detail),
+                "detail": discreet(step.detail),
                 "dead": step.dead,
             }
         case Done():
-            return {"step": "done", "detail": printable(step.detail)}
+            return {"step": "done", "detail": discreet(step.detail)}
         case Call():
             return _call_view(step)
 

@@ -26,7 +26,7 @@ STOP_WITHIN_S = 2.0
 
 UNREADABLE = (
     "what is stored cannot be read; a message's record is made anew when its block is read again,"
-    " within hours or by `relayer backfill`; the log names the key"
+    " within hours, or sooner when an operator backfills it; the log names the key"
 )
 
 SECURITY_HEADERS = {

@@ -22,13 +22,13 @@ from relayer.message import (
 )
 from relayer.ops.api.asking import asked
 from relayer.ops.api.caching import ASK_AGAIN, kept_for, tagged
+from relayer.ops.api.discreet import public_view
 from relayer.ops.api.estimates import estimate_view
 from relayer.ops.api.models import MessagesAsked, Nothing
 from relayer.ops.api.network import native_view
 from relayer.ops.api.paging import cursor_of, mark_in
 from relayer.ops.api.ports import MessageReader, Native, Outlook, Prove
 from relayer.ops.fresh import Fresh
-from relayer.ops.views import record_view
 from relayer.ops.web import Refused, checked_hash
 
 MAX_OF_TX = 100
@@ -135,7 +135,7 @@ class MessagePages:
         estimate = estimate_view(
             record, known.times.get(route, ()), self._now(), outlook=known.outlooks.get(route)
         )
-        view = record_view(record)
+        view = public_view(record)
         native = native_view(self._natives().get(record.route.origin))
         return {**view, "payment": {**view["payment"], "native": native}, "estimate": estimate}
 
