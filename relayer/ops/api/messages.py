@@ -35,7 +35,6 @@ MAX_OF_TX = 100
 """Messages of one transaction that one answer holds."""
 DELIVERED_FOR_S = 60
 """Seconds a delivered message may be kept: it comes back only if final blocks are replaced."""
-PROOF_FOR_S = 2
 
 Times = Mapping[Route, Sequence[float]]
 
@@ -81,7 +80,7 @@ class MessagePages:
         asked(request, Nothing)
         record = await self._record(request)
         step = await self._prove(record)
-        return tagged(request, {"id": record.id, **step}, kept_for(PROOF_FOR_S))
+        return tagged(request, {"id": record.id, **step}, ASK_AGAIN)
 
     async def many(self, request: web.Request) -> web.Response:
         """The messages of a transaction, or one page of all that match."""
