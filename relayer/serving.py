@@ -133,9 +133,7 @@ class LiveNetwork:
             )
         )
         return {
-            route: outlook_of(
-                delay, behind.get(route.origin) or 0.0, behind.get(route.destination) or 0.0
-            )
+            route: outlook_of(delay, behind.get(route.origin), behind.get(route.destination))
             for delays in found
             for route, delay in (delays or {}).items()
         }
@@ -197,12 +195,14 @@ class LiveNetwork:
         return {route: one for answer in answers for route, one in answer.items()}
 
 
-def outlook_of(delay: Delay, origin_behind_s: float, destination_behind_s: float) -> Outlook:
+def outlook_of(
+    delay: Delay, origin_behind_s: float | None, destination_behind_s: float | None
+) -> Outlook:
     """A bridge's delay between two waits for final blocks; the last may be as long again."""
-    behind_s = origin_behind_s + destination_behind_s
+    behind_s = (origin_behind_s or 0.0) + (destination_behind_s or 0.0)
     latest_s = None if delay.latest_s is None else delay.latest_s + 2 * behind_s + CARRIED_WITHIN_S
     said = f"{delay.rests_on}; final blocks at both ends, {behind_s:.0f} s now"
-    return Outlook(delay.earliest_s + behind_s, latest_s, said)
+    return Outlook(delay.earliest_s + behind_s, latest_s, said, destination_behind_s)
 
 
 def chain_problems(chain: ChainClient, served: Served) -> list[str]:
