@@ -147,8 +147,12 @@ class LiveNetwork:
     async def _chain(self, chain: ChainClient, served: Served) -> ChainReport:
         tip = await _within(chain.tip())
         cursor = await self._store.cursor(chain.chain_id)
+        signers = [
+            await self._signer(chain, address, is_paused=Target.signer(address) in served.paused)
+            for address in served.signers.get(chain.chain_id, ())
+        ]
+        # All at one moment from here on: what answers and what is wrong must not contradict.
         health, rule = chain.health(), chain.settings.finality
-        paused = served.paused
         return ChainReport(
             name=chain.name,
             id=chain.chain_id,
@@ -161,10 +165,7 @@ class LiveNetwork:
             endpoints_healthy=sum(endpoint.healthy for endpoint in health),
             explorer=chain.settings.explorer,
             native=_native(chain),
-            signers=[
-                await self._signer(chain, address, is_paused=Target.signer(address) in paused)
-                for address in served.signers.get(chain.chain_id, ())
-            ],
+            signers=signers,
             problems=[*chain_problems(chain, served), *_lane_problems(chain.chain_id, served)],
         )
 
@@ -208,12 +209,8 @@ def outlook_of(
 def chain_problems(chain: ChainClient, served: Served) -> list[str]:
     """What stops a chain, in words for everybody: who paused it and why is for operators."""
     found = _paused(served, Target.chain(chain.chain_id), f"chain {chain.name}")
-    answering, quorum = sum(one.healthy for one in chain.health()), chain.settings.quorum
-    if not answering:
-        found.append(f"no endpoint of {chain.name} answers")
-    elif answering < quorum:
-        found.append(f"{answering} of {quorum} endpoints of {chain.name} that must agree answer")
-    return found
+    trouble = chain.trouble()
+    return [*found, f"chain {chain.name}: {trouble}"] if trouble else found
 
 
 def _lane_problems(chain: ChainId, served: Served) -> list[str]:
