@@ -26,6 +26,7 @@ from relayer.generations import Generations
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp, TxHash
 from relayer.ops.api import ApiMetrics, DappApi, Limits
 from relayer.ops.api.tail import POLL_S
+from relayer.ops.connections import Room, allow_more_files
 from relayer.ops.http import serve
 from relayer.ops.logs import Logging
 from relayer.ops.metrics import Metrics
@@ -51,6 +52,8 @@ from relayer.settings import Settings, parse_section
 from relayer.store import Store
 
 DRAIN_S = 30.0
+OPERATORS = Room(connections=128, per_client=64)
+"""Connections of the operator API and the page beside it."""
 GAUGES_EVERY_S = 2.0
 
 
@@ -185,6 +188,7 @@ async def run(
     SIGHUP, or an operator, has it take up what `reread` returns then, without a restart.
     `logging` is what can be changed of this process's logs.
     """
+    allow_more_files()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -293,7 +297,7 @@ async def _serve_operators(
         return
     door = Door(desk.tokens, parts.store, parts.metrics, now=now, hide=desk.hide)
     app = build_app(store=parts.store, running=desk, door=door, now=now, beside=beside)
-    server = WebServer(app, section="operator", host=at.host, port=at.port)
+    server = WebServer(app, section="operator", host=at.host, port=at.port, room=OPERATORS)
     port = await server.start()
     servers.push_async_callback(server.aclose)
     structlog.get_logger("relayer").info("operator_listening", host=at.host, port=port)

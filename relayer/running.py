@@ -97,8 +97,8 @@ class Vitals:
 
 
 def _chain_readiness(parts: Parts, chain: ChainClient) -> Readiness:
-    if not any(endpoint.healthy for endpoint in chain.health()):
-        return Readiness(False, "no endpoint answers")
+    if trouble := chain.trouble():
+        return Readiness(False, trouble)
     stopped = [one.trouble for one in parts.tenures if one.place[0] == chain.chain_id]
     return Readiness(not any(stopped), "; ".join(filter(None, stopped)))
 

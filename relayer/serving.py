@@ -133,9 +133,7 @@ class LiveNetwork:
             )
         )
         return {
-            route: outlook_of(
-                delay, behind.get(route.origin) or 0.0, behind.get(route.destination) or 0.0
-            )
+            route: outlook_of(delay, behind.get(route.origin), behind.get(route.destination))
             for delays in found
             for route, delay in (delays or {}).items()
         }
@@ -149,8 +147,12 @@ class LiveNetwork:
     async def _chain(self, chain: ChainClient, served: Served) -> ChainReport:
         tip = await _within(chain.tip())
         cursor = await self._store.cursor(chain.chain_id)
+        signers = [
+            await self._signer(chain, address, is_paused=Target.signer(address) in served.paused)
+            for address in served.signers.get(chain.chain_id, ())
+        ]
+        # All at one moment from here on: what answers and what is wrong must not contradict.
         health, rule = chain.health(), chain.settings.finality
-        paused = served.paused
         return ChainReport(
             name=chain.name,
             id=chain.chain_id,
@@ -163,10 +165,7 @@ class LiveNetwork:
             endpoints_healthy=sum(endpoint.healthy for endpoint in health),
             explorer=chain.settings.explorer,
             native=_native(chain),
-            signers=[
-                await self._signer(chain, address, is_paused=Target.signer(address) in paused)
-                for address in served.signers.get(chain.chain_id, ())
-            ],
+            signers=signers,
             problems=[*chain_problems(chain, served), *_lane_problems(chain.chain_id, served)],
         )
 
@@ -197,23 +196,21 @@ class LiveNetwork:
         return {route: one for answer in answers for route, one in answer.items()}
 
 
-def outlook_of(delay: Delay, origin_behind_s: float, destination_behind_s: float) -> Outlook:
+def outlook_of(
+    delay: Delay, origin_behind_s: float | None, destination_behind_s: float | None
+) -> Outlook:
     """A bridge's delay between two waits for final blocks; the last may be as long again."""
-    behind_s = origin_behind_s + destination_behind_s
+    behind_s = (origin_behind_s or 0.0) + (destination_behind_s or 0.0)
     latest_s = None if delay.latest_s is None else delay.latest_s + 2 * behind_s + CARRIED_WITHIN_S
     said = f"{delay.rests_on}; final blocks at both ends, {behind_s:.0f} s now"
-    return Outlook(delay.earliest_s + behind_s, latest_s, said)
+    return Outlook(delay.earliest_s + behind_s, latest_s, said, destination_behind_s)
 
 
 def chain_problems(chain: ChainClient, served: Served) -> list[str]:
     """What stops a chain, in words for everybody: who paused it and why is for operators."""
     found = _paused(served, Target.chain(chain.chain_id), f"chain {chain.name}")
-    answering, quorum = sum(one.healthy for one in chain.health()), chain.settings.quorum
-    if not answering:
-        found.append(f"no endpoint of {chain.name} answers")
-    elif answering < quorum:
-        found.append(f"{answering} of {quorum} endpoints of {chain.name} that must agree answer")
-    return found
+    trouble = chain.trouble()
+    return [*found, f"chain {chain.name}: {trouble}"] if trouble else found
 
 
 def _lane_problems(chain: ChainId, served: Served) -> list[str]:

@@ -22,7 +22,7 @@ from relayer.chains.endpoint import Endpoint, Request, RpcObserver
 from relayer.chains.finality import agreed_header, final_number, newest_header, read_tip
 from relayer.chains.headers import TAGS, block_param
 from relayer.chains.heads import MAX_HEAD, Heads
-from relayer.chains.health import EndpointHealth
+from relayer.chains.health import EndpointHealth, trouble_of
 from relayer.chains.logs import Topics
 from relayer.chains.pool import Pool
 from relayer.chains.queries import (
@@ -132,6 +132,10 @@ class ChainClient:
     def health(self) -> list[EndpointHealth]:
         """Each endpoint's health, by its redacted name."""
         return self._pool.health()
+
+    def trouble(self) -> str:
+        """Why it cannot be read now, in words for everybody; empty when it can."""
+        return trouble_of(self.health(), self.settings.quorum)
 
     # --- raw requests ------------------------------------------------------------------------
 

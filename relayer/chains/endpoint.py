@@ -94,7 +94,7 @@ class Endpoint(AsyncJSONBaseProvider):
     def report(self, lag_limit: int) -> EndpointHealth:
         """What readiness and metrics say about it."""
         health = self.health
-        healthy = not self.is_cooling() and health.lag_blocks <= lag_limit
+        healthy = not health.is_failing(self._clock()) and health.lag_blocks <= lag_limit
         return EndpointHealth(
             self.name, healthy, health.lag_blocks, health.errors, health.latency_s
         )

@@ -6,10 +6,13 @@ transaction, a call or a range never does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 FIRST_COOL_DOWN_S = 0.5
 LONGEST_COOL_DOWN_S = 30.0
+FAILURES_THAT_LAST = 2
+"""Failures in a row after which only an answer makes an endpoint healthy again."""
 BURST_S = 1.0
 """A quiet endpoint may be asked this much of its per-second allowance at once."""
 
@@ -23,6 +26,16 @@ class EndpointHealth:
     lag_blocks: int
     errors: int
     latency_s: float
+
+
+def trouble_of(endpoints: Sequence[EndpointHealth], quorum: int) -> str:
+    """Why the chain cannot be read, in words for everybody; empty when it can."""
+    answering = sum(one.healthy for one in endpoints)
+    if not answering:
+        return "no endpoint answers"
+    if answering < quorum:
+        return f"{answering} of {quorum} endpoints that must agree answer"
+    return ""
 
 
 class Health:
@@ -43,6 +56,10 @@ class Health:
     def is_cooling(self, now: float) -> bool:
         """Whether it should be left alone at `now`."""
         return self.is_misfit or now < self._until
+
+    def is_failing(self, now: float) -> bool:
+        """Whether it is not to be counted on at `now`; the end of a pause alone proves nothing."""
+        return self.is_cooling(now) or self._row >= FAILURES_THAT_LAST
 
     def answered(self, seconds: float) -> None:
         """It answered after `seconds`: whatever was wrong is over."""

@@ -73,8 +73,8 @@ class Pool:
         await self.probe()
 
     async def probe(self) -> None:
-        """Ask every endpoint for its height at one moment, to know who lags behind."""
-        if len(self.endpoints) == 1:
+        """Ask every endpoint for its height at one moment, to know who lags behind or is back."""
+        if len(self.endpoints) == 1 and self.health()[0].healthy:
             return
         asked = [endpoint for endpoint in self.endpoints if not endpoint.is_cooling()]
         found = await asyncio.gather(*(self._height(endpoint) for endpoint in asked))

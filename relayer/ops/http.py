@@ -70,7 +70,7 @@ async def serve(
 ) -> None:
     """Serve until cancelled; `on_listening` is told the port. ConfigInvalid when it is taken."""
     app = build_app(api=api, metrics=metrics, readiness=readiness, version=version)
-    server = WebServer(app, section="http", host=at.host, port=at.port)
+    server = WebServer(app, section="http", host=at.host, port=at.port, room=api.room)
     port = await server.start()
     try:
         structlog.get_logger("relayer").info("http_listening", host=at.host, port=port)

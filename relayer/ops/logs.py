@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 from urllib.parse import parse_qsl, urlsplit
@@ -214,6 +215,25 @@ def _plain_traceback(out: TextIO, exc_info: Any) -> None:
     """Tracebacks are text before they reach the renderer; locals are never shown."""
 
 
+class Seldom(logging.Filter):
+    """Lets one line a minute through of those that begin so: no stranger may fill our log."""
+
+    def __init__(self, beginning: str = "") -> None:
+        super().__init__()
+        self._beginning = beginning
+        self._from = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.getMessage().startswith(self._beginning):
+            return True
+        now = time.monotonic()
+        if now < self._from:
+            return False
+        self._from = now + 60.0
+        record.exc_info = None  # a traceback through the library, with what was sent in it
+        return True
+
+
 class _IntoStructlog(logging.Handler):
     """Carries what libraries log through the same redaction, under one event name."""
 
@@ -236,3 +256,7 @@ def _adopt_library_logs(level: int) -> None:
         root.removeHandler(old)
     root.addHandler(_IntoStructlog())
     root.setLevel(level)
+    asyncio_logger = logging.getLogger("asyncio")
+    for kept in [f for f in asyncio_logger.filters if isinstance(f, Seldom)]:
+        asyncio_logger.removeFilter(kept)
+    asyncio_logger.addFilter(Seldom("socket.accept() out of system resource"))

@@ -65,7 +65,7 @@ SENTENCES: Mapping[Reason, str] = {
 """Every reason in words that need no knowledge of this program."""
 
 _AGAIN = "; it is tried again."
-_GIVEN_UP = "; given up: `relayer retry` starts over."
+GIVEN_UP = "; given up: `relayer retry` starts over."
 
 _FINISHED = frozenset({Status.DELIVERED, Status.HELD, Status.DEAD, Status.ORPHANED})
 """Statuses that no clock ends."""
@@ -136,11 +136,16 @@ def event_view(event: Event) -> dict[str, Any]:
     }
 
 
-def explanation(record: Record) -> str:
+def explanation(
+    record: Record,
+    *,
+    sentences: Mapping[Reason, str] = SENTENCES,
+    given_up: str = GIVEN_UP,
+) -> str:
     """One or two sentences: why the message is where it is, and what the engine adds to that."""
-    sentence = SENTENCES[record.reason]
+    sentence = sentences[record.reason]
     if record.status is Status.DEAD:
-        sentence = sentence.replace(_AGAIN, _GIVEN_UP)
+        sentence = sentence.replace(_AGAIN, given_up)
     if record.status is Status.ORPHANED:
         sentence = "Its origin block was replaced; it comes back if it is included again."
     detail = printable(record.detail)

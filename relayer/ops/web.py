@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -16,15 +15,18 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from relayer.errors import ConfigInvalid, SchemaMismatch, Transient, UnreadableRecord
+from relayer.ops.connections import BACKLOG, Entrance, Room
+from relayer.ops.logs import Seldom
 from relayer.ops.views import printable
 
 ANSWER_WITHIN_S = 5.0
-IDLE_S = 30.0
+IDLE_S = 10.0
+"""Seconds a connection may be without a whole request: idle, half sent, or sent drop by drop."""
 STOP_WITHIN_S = 2.0
 
 UNREADABLE = (
     "what is stored cannot be read; a message's record is made anew when its block is read again,"
-    " within hours or by `relayer backfill`; the log names the key"
+    " within hours, or sooner when an operator backfills it; the log names the key"
 )
 
 SECURITY_HEADERS = {
@@ -42,10 +44,20 @@ _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 class WebServer:
     """One application on one address from `start()` to `aclose()`."""
 
-    def __init__(self, app: web.Application, *, section: str, host: str, port: int) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        section: str,
+        host: str,
+        port: int,
+        room: Room | None = None,
+    ) -> None:
         self._section = section
         self._host = host
         self._port = port
+        self._room = room or Room()
+        self._listening: asyncio.Server | None = None
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -58,44 +70,33 @@ class WebServer:
     async def start(self) -> int:
         """Listen and return the port; ConfigInvalid when the address cannot be had."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
+        assert self._runner.server is not None
+        entrance = Entrance(self._runner.server, self._room)
         try:
-            await site.start()
+            self._listening = await asyncio.get_running_loop().create_server(
+                entrance, self._host, self._port, backlog=BACKLOG
+            )
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigInvalid(
                 f"{self._section}: cannot listen on {self._host}:{self._port}: {error.strerror};"
                 f" choose another {self._section}.port (0 takes any free one)"
             ) from None
-        port: int = self._runner.addresses[0][1]
+        port: int = self._listening.sockets[0].getsockname()[1]
         return port
 
     async def aclose(self) -> None:
         """Stop listening, let running requests end, close every connection."""
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()
-
-
-class _Seldom(logging.Filter):
-    """Lets one line a minute through: who sends no HTTP must not fill our log."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._from = 0.0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        now = time.monotonic()
-        if now < self._from:
-            return False
-        self._from = now + 60.0
-        record.exc_info = None  # a traceback through the parser, with what was sent in it
-        return True
 
 
 def _seldom_logger() -> logging.Logger:
     """For what the server library says of broken requests; our own errors are logged apart."""
     logger = logging.Logger("relayer.http", logging.WARNING)
     logger.parent = logging.getLogger()
-    logger.addFilter(_Seldom())
+    logger.addFilter(Seldom())
     return logger
 
 

@@ -358,7 +358,7 @@ async def test_a_signal_takes_up_tokens_policy_and_level(scene: Scene) -> None:
 
 
 async def test_a_paused_route_waits_and_goes_on_also_over_a_restart(scene: Scene) -> None:
-    """Paused through the API, kept in Redis, shown with who and why, and delivered once resumed."""
+    """Paused through the API, kept in Redis, shown without who and why, delivered once resumed."""
     world = scene.world
     route = f"hyperlane:{world.sites['alpha'].chain_id}>{world.sites['beta'].chain_id}"
     code, _ = await scene.ask("POST", "pause", {"route": route, "why": "an exercise"})
@@ -373,8 +373,9 @@ async def test_a_paused_route_waits_and_goes_on_also_over_a_restart(scene: Scene
     await until(lambda: scene.paused_reason(later))
     told = await scene.relayer.get(f"/v1/messages/{waits.id}")
     assert told["status"] == "waiting"
-    assert "paused by operator-token since" in told["explanation"]
-    assert "an exercise" in told["explanation"]
+    assert "paused by an operator since" in told["explanation"]
+    assert "an exercise" not in str(told)
+    assert "operator-token" not in str(told)
     assert await scene.relayer.metric("relayer_paused", kind="route") == 1
     assert len(await world.traffic.undelivered([waits, later])) == 2
     assert (await scene.ask("POST", "resume", {"route": route}))[1]["changed"] is True

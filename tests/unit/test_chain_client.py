@@ -98,6 +98,35 @@ async def test_dead_chain_does_not_fail_the_start() -> None:
             await chain.tip()
 
 
+async def test_a_pause_that_ends_does_not_make_an_endpoint_healthy() -> None:
+    """A chain that hangs is not ready by the clock, only by an answer; one failure is forgiven."""
+    time = Time()
+    node = Node()
+    async with client_of(node, clock=time) as chain:
+        assert chain.trouble() == ""
+        node.on["eth_getBalance"] = lambda params: "0x1"
+        node.reply = _down
+        for healthy in (True, False):
+            with pytest.raises(EndpointsExhausted):
+                await chain.balance(NOBODY)
+            assert chain.trouble() == "no endpoint answers"
+            time.now += 60
+            assert chain.health()[0].healthy is healthy
+        node.reply = None
+        await chain.balance(NOBODY)
+        assert chain.trouble() == ""
+
+
+async def test_a_quorum_that_does_not_answer_is_trouble() -> None:
+    """One of two that must agree is as good as none, and is said."""
+    first, second = Node(), Node()
+    async with client_of(first, second, quorum=2) as chain:
+        assert chain.trouble() == ""
+        second.reply = _down
+        await chain.start()  # asks every endpoint
+        assert chain.trouble() == "1 of 2 endpoints that must agree answer"
+
+
 # --- failover --------------------------------------------------------------------------------
 
 

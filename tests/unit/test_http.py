@@ -15,6 +15,7 @@ from relayer.errors import ConfigInvalid, SchemaMismatch, StoreUnavailable, Unre
 from relayer.message import MessageId, Record, TxHash
 from relayer.ops.api import Limits
 from relayer.ops.api.messages import MAX_OF_TX
+from relayer.ops.connections import Room
 from relayer.ops.http import (
     MAX_AT_ONCE,
     METRICS_FOR_S,
@@ -105,7 +106,8 @@ async def client(world: World) -> AsyncIterator[aiohttp.ClientSession]:
         version="9.9",
         clock=lambda: world.seconds,
     )
-    server = WebServer(app, section="http", host="127.0.0.1", port=0)
+    room = Room(per_client=2 * MAX_AT_ONCE)
+    server = WebServer(app, section="http", host="127.0.0.1", port=0, room=room)
     port = await server.start()
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:

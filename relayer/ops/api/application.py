@@ -20,6 +20,7 @@ from relayer.ops.api.network import FRESH_FOR_S, NetworkPages
 from relayer.ops.api.openapi import Page, document
 from relayer.ops.api.ports import ApiStore, Network, Prove
 from relayer.ops.api.tail import Tail
+from relayer.ops.connections import Room
 from relayer.ops.fresh import Fresh
 
 DOCUMENT_FOR_S = 3600
@@ -67,6 +68,11 @@ class DappApi:
         )
         self.pages = self._pages()
         self.document = document(self.pages, version=version)
+
+    @property
+    def room(self) -> Room:
+        """How many connections the server that it hangs in should hold."""
+        return self._limits.room
 
     @property
     def counting(self) -> Middleware:

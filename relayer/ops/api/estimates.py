@@ -14,6 +14,8 @@ from relayer.ops.views import iso, printable
 
 LEAST_SAMPLES = 5
 """Fewer deliveries say nothing about the next."""
+NOTICED_WITHIN_S = 60.0
+"""Room for a final block to be read."""
 
 _UNFORESEEABLE = frozenset(
     {
@@ -52,6 +54,8 @@ def estimate_view(
         return None
     if record.status not in _UNDER_WAY or record.reason in _UNFORESEEABLE:
         return _view("unknown")
+    if record.status is Status.INCLUDED:
+        return _by_final_block(record, outlook, now) or _view("unknown")
     clock = _last_clock(record)
     if clock is not None and clock > now:
         return _view("clock", at=clock, earliest=clock)
@@ -86,20 +90,41 @@ def _by_statistics(
 def _by_rules(
     record: Record, outlook: Outlook | None, now: Timestamp, *, samples: int
 ) -> dict[str, Any] | None:
-    """A range, without a most likely moment; nothing once it is over."""
+    """A range, without a most likely moment; its begin is left out once it is over."""
     if outlook is None:
         return None
     sent_at = record.message.at.timestamp or record.seen_at
     latest = None if outlook.latest_s is None else Timestamp(sent_at + outlook.latest_s)
     if latest is not None and latest <= now:
         return None
-    earliest = Timestamp(max(now, sent_at + outlook.earliest_s))
+    earliest = Timestamp(sent_at + outlook.earliest_s)
     return _view(
         "configured_delay",
-        earliest=earliest,
+        earliest=earliest if earliest > now else None,
         latest=latest,
         samples=samples,
         detail=printable(outlook.rests_on, 300),
+    )
+
+
+def _by_final_block(
+    record: Record, outlook: Outlook | None, now: Timestamp
+) -> dict[str, Any] | None:
+    """It is delivered; what is left is that its block becomes final, which may take as long again.
+
+    A moment that is over is left out, not moved on with the clock: the answer stays the same then.
+    """
+    if outlook is None or outlook.final_s is None:
+        return None
+    earliest = Timestamp(record.since + outlook.final_s)
+    latest = Timestamp(record.since + 2 * outlook.final_s + NOTICED_WITHIN_S)
+    if latest <= now:
+        return None
+    return _view(
+        "configured_delay",
+        earliest=earliest if earliest > now else None,
+        latest=latest,
+        detail=f"final blocks of the destination, {outlook.final_s:.0f} s now",
     )
 
 

@@ -12,10 +12,11 @@ from aiohttp import hdrs, web
 from relayer.errors import RelayerError, Transient
 from relayer.message import ChainId, Event
 from relayer.ops.api.asking import asked
-from relayer.ops.api.limits import Network, client_of
+from relayer.ops.api.limits import client_of
 from relayer.ops.api.models import EventsAsked
 from relayer.ops.api.places import place_text, places_in
 from relayer.ops.api.tail import Listener, Tail, Wanted, heartbeat_frame, reset_frame
+from relayer.ops.peers import Network
 from relayer.ops.web import SECURITY_HEADERS, Refused
 
 HEARTBEAT_S = 15.0

@@ -5,7 +5,6 @@ A client that is over its rate is told when to come back; what it asked for is n
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -17,13 +16,13 @@ from aiohttp.typedefs import Handler, Middleware
 
 from relayer.ops.api.asking import MAX_BODY
 from relayer.ops.api.metering import ApiMetrics
+from relayer.ops.connections import Room
+from relayer.ops.peers import Network, address_in, is_among, site_of
 from relayer.ops.web import Refused
 
 MAX_CLIENTS = 10_000
 """Clients remembered; the one that asked longest ago is forgotten first."""
 LOG_EVERY_S = 60.0
-IPV6_SITE = 64
-"""One customer has at least this prefix of IPv6, so addresses below it are one client."""
 MONITORING = frozenset({"/healthz", "/readyz", "/metrics"})
 """Never counted: each is computed at most once a second for everybody, so that an answer costs no
 more than a refusal would, and whoever asks too often must not blind who watches from there."""
@@ -32,8 +31,9 @@ FILES = "/page/"
 page with one of its scripts refused stays blank."""
 MAX_FORWARDED = 1024
 """Characters of `X-Forwarded-For` that are looked at."""
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+BESIDE_LISTENERS = 312
+"""Connections there is room for when everybody listens who may."""
+BESIDE_LISTENERS_OF_CLIENT = 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,15 @@ class Limits:
     subscribers: int = 200
     subscribers_per_client: int = 20
     cors_origins: Sequence[str] = ()
+
+    @property
+    def room(self) -> Room:
+        """What may be open at once: all who may listen, and those who ask."""
+        return Room(
+            self.subscribers + BESIDE_LISTENERS,
+            self.subscribers_per_client + BESIDE_LISTENERS_OF_CLIENT,
+            self.trusted_proxies,
+        )
 
 
 class Buckets:
@@ -78,12 +87,12 @@ def client_of(request: web.Request, trusted: Sequence[Network]) -> str:
     client = request.remote or ""
     forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))[-MAX_FORWARDED:]
     hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
-    while hops and _is_among(client, trusted):
+    while hops and is_among(client, trusted):
         hop = hops.pop()
-        if _address(hop) is None:
+        if address_in(hop) is None:
             break
         client = hop
-    return _site(client)
+    return site_of(client)
 
 
 class Limiter:
@@ -123,24 +132,3 @@ class Limiter:
             self._refused = 0
             self._log_from = self._clock() + LOG_EVERY_S
         raise Refused(429, "you ask too often", retry_after_s=max(1, math.ceil(wait_s)))
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        found = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return mapped or found
-
-
-def _is_among(client: str, networks: Sequence[Network]) -> bool:
-    address = _address(client)
-    return address is not None and any(address in network for network in networks)
-
-
-def _site(client: str) -> str:
-    address = _address(client)
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((int(address), IPV6_SITE), strict=False))
-    return client if address is None else str(address)

@@ -22,20 +22,19 @@ from relayer.message import (
 )
 from relayer.ops.api.asking import asked
 from relayer.ops.api.caching import ASK_AGAIN, kept_for, tagged
+from relayer.ops.api.discreet import public_view
 from relayer.ops.api.estimates import estimate_view
 from relayer.ops.api.models import MessagesAsked, Nothing
 from relayer.ops.api.network import native_view
 from relayer.ops.api.paging import cursor_of, mark_in
 from relayer.ops.api.ports import MessageReader, Native, Outlook, Prove
 from relayer.ops.fresh import Fresh
-from relayer.ops.views import record_view
 from relayer.ops.web import Refused, checked_hash
 
 MAX_OF_TX = 100
 """Messages of one transaction that one answer holds."""
 DELIVERED_FOR_S = 60
 """Seconds a delivered message may be kept: it comes back only if final blocks are replaced."""
-PROOF_FOR_S = 2
 
 Times = Mapping[Route, Sequence[float]]
 
@@ -81,7 +80,7 @@ class MessagePages:
         asked(request, Nothing)
         record = await self._record(request)
         step = await self._prove(record)
-        return tagged(request, {"id": record.id, **step}, kept_for(PROOF_FOR_S))
+        return tagged(request, {"id": record.id, **step}, ASK_AGAIN)
 
     async def many(self, request: web.Request) -> web.Response:
         """The messages of a transaction, or one page of all that match."""
@@ -135,7 +134,7 @@ class MessagePages:
         estimate = estimate_view(
             record, known.times.get(route, ()), self._now(), outlook=known.outlooks.get(route)
         )
-        view = record_view(record)
+        view = public_view(record)
         native = native_view(self._natives().get(record.route.origin))
         return {**view, "payment": {**view["payment"], "native": native}, "estimate": estimate}
 

@@ -90,6 +90,8 @@ class Outlook:
     earliest_s: float
     latest_s: float | None
     rests_on: str
+    final_s: float | None = None
+    """How long a block of the destination takes to become final, None when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
