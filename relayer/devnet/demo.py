@@ -98,6 +98,7 @@ async def demonstrate(
     """Boot, relay, measure, and take everything down again; the answer is the report."""
     port, token_file = free_port(), directory / "operator-token"
     settings = {
+        "development": True,
         "http": {"host": "127.0.0.1", "port": port},
         "operator": {"host": "127.0.0.1", "port": free_port(), "token_files": [str(token_file)]},
     }
