@@ -22,7 +22,6 @@ from relayer.errors import (
     Permanent,
     RelayerError,
     Transient,
-    UnknownRecord,
 )
 from relayer.ops.logs import Redactor
 from relayer.ops.views import printable
@@ -123,11 +122,11 @@ def ask_running(
     if not isinstance(answer, dict):
         raise EndpointDown(place, "its answer is not ours: correct operator.port")
     if status >= 400:
-        raise _refusal(status, answer)
+        raise _refusal(place, status, answer)
     return answer
 
 
-def _refusal(status: int, answer: Mapping[str, Any]) -> RelayerError:
+def _refusal(place: str, status: int, answer: Mapping[str, Any]) -> RelayerError:
     error = answer.get("error")
     text = printable(str(error.get("text") if isinstance(error, dict) else answer), 2000)
     match status:
@@ -138,10 +137,14 @@ def _refusal(status: int, answer: Mapping[str, Any]) -> RelayerError:
             )
         case 400:
             return ConfigInvalid(text)
-        case 404:
-            return UnknownRecord(text)
+        case 404:  # nothing that is asked here can be missing
+            return EndpointDown(
+                place,
+                f"is not the operator API ({text}): correct operator.port, which is not that of"
+                " `http`",
+            )
         case 409:
             return IllegalTransition(text)
         case _ if status == 429 or status >= 500:
-            return EndpointDown("operator", text)
+            return EndpointDown(place, text)
     return Permanent(text)

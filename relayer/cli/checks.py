@@ -24,7 +24,7 @@ from relayer.adapter import (
     View,
     ViewResult,
 )
-from relayer.cli.invocation import FAILURE, OK, USAGE, Invocation, common, with_invocation
+from relayer.cli.invocation import FAILURE, OK, USAGE, Invocation, common, with_invocation, written
 from relayer.cli.invocation import table as table_of
 from relayer.errors import EndpointDown, RelayerError
 from relayer.message import (
@@ -104,7 +104,8 @@ def list_protocols(asked: Invocation) -> None:
 @common
 def schema() -> None:
     """Print the JSON schema of the configuration file, for editors."""
-    click.echo(json.dumps(full_schema(), indent=2))
+    with written():
+        click.echo(json.dumps(full_schema(), indent=2))
 
 
 @click.command()

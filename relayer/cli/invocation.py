@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -94,10 +96,12 @@ class Invocation:
 
     def show(self, value: Any, shown: RenderableType) -> None:
         """Print `value` as JSON, or `shown` for people."""
-        if self.as_json:
-            click.echo(json.dumps(value, indent=2))
-            return
-        output().print(shown, soft_wrap=isinstance(shown, str | Text))
+        with written():
+            if self.as_json:
+                click.echo(json.dumps(value, indent=2))
+            else:
+                output().print(shown, soft_wrap=isinstance(shown, str | Text))
+            sys.stdout.flush()
 
     def progress(self) -> Progress:
         """A progress bar on standard error, silent where nobody watches."""
@@ -181,6 +185,22 @@ def with_invocation(function: Callable[..., T]) -> Callable[..., T]:
         return ctx.invoke(function, ctx.ensure_object(Invocation), *args, **kwargs)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def written() -> Iterator[None]:
+    """Around what writes to standard output: one that takes nothing is one plain error.
+
+    Whoever closed the pipe (`| head`) wants no more, and is told nothing.
+    """
+    try:
+        yield
+    except OSError as error:
+        with open(os.devnull, "wb") as nothing:  # or the interpreter's last flush fails once more
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            sys.exit(FAILURE)
+        raise RelayerError(f"cannot write the output: {error.strerror}") from None
 
 
 def output() -> Console:

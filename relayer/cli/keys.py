@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 
 import click
+from rich.text import Text
 
 from relayer.cli.invocation import FAILURE, Invocation, common, with_invocation
 from relayer.cli.invocation import table as table_of
@@ -17,6 +19,8 @@ from relayer.errors import ConfigInvalid, RelayerError
 from relayer.settings import Settings
 
 UNKNOWN = "unknown without --online"
+MAX_WIDTH = 10_000
+"""Columns of YAML: no path is broken into two lines."""
 
 _password_file = partial(click.option, "--password-file", type=click.Path(path_type=Path))
 
@@ -45,7 +49,15 @@ def create(asked: Invocation, out: Path, password_file: Path | None) -> None:
     else:
         password = _asked_password()
     address = LocalSigner(create_keystore(out, password)).address
-    asked.show({"file": str(out), "address": address}, f"{address} in {out}")
+    signer = {  # absolute, and not resolved: a mounted secret is a link
+        "keystore": os.path.abspath(out),
+        "keystore_password_file": os.path.abspath(password_file) if password_file else None,
+    }
+    paste = "To sign with it on a chain, put this into the chain's section of the configuration:"
+    asked.show(
+        {"file": str(out), "address": address, "signers": [signer]},
+        Text(f"{address} in {out}\n\n{paste}\n\n{_section(signer)}".rstrip()),
+    )
 
 
 @keys.command()
@@ -90,11 +102,9 @@ def show(asked: Invocation, online: bool) -> None:
     shown: list[_Shown] = []
     for chain in settings.chains:
         shown += _online(asked, settings, chain) if online else _offline(settings, chain)
-    rows = [(one.signer, one.kind, *_words(one)) for one in shown]
-    asked.show(
-        {"signers": [asdict(one) for one in shown]},
-        table_of(("signer", "kind", "address", "balance"), rows),
-    )
+    columns = ("signer", "kind", "address", *(("balance",) if online else ()))
+    rows = [(one.signer, one.kind, *_words(one))[: len(columns)] for one in shown]
+    asked.show({"signers": [asdict(one) for one in shown]}, table_of(columns, rows))
     if any(one.problem for one in shown):
         raise SystemExit(FAILURE)
 
@@ -152,6 +162,14 @@ def _words(one: _Shown) -> Sequence[str]:
     if one.balance_wei is not None:
         return one.address or "", f"{int(one.balance_wei) / 10**18:.6f}"
     return one.address or one.problem or UNKNOWN, (one.problem or "") if one.address else ""
+
+
+def _section(signer: Mapping[str, str | None]) -> str:
+    """The lines that name a signer, as deep as they stand below a chain."""
+    import yaml
+
+    told = {key: value or "/the/file/with/its/password" for key, value in signer.items()}
+    return indent(yaml.safe_dump({"signers": [told]}, sort_keys=False, width=MAX_WIDTH), " " * 4)
 
 
 def _asked_password() -> str:

@@ -213,7 +213,7 @@ def reload(asked: Invocation) -> None:
     with asked.progress() as bar:
         bar.add_task("opening the new configuration", total=None)
         view = ask_running(settings, "POST", "reload")
-    changes = [printable(str(one), 200) for one in view.get("changes", [])]
+    changes = [f"changed: {printable(str(one), 200)}" for one in view.get("changes", [])]
     for one in view.get("warnings", []):
         click.echo(f"warning: {printable(str(one))}", err=True)
     asked.show(

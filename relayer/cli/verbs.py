@@ -73,7 +73,9 @@ def _verb(verb: Verb, help_text: str) -> click.Command:
 
 hold = _verb(Verb.HOLD, "Hold messages until they are released.")
 release = _verb(Verb.RELEASE, "Let held messages go on.")
-retry = _verb(Verb.RETRY, "Take up waiting, held or dead messages again, now.")
+retry = _verb(
+    Verb.RETRY, "Take up waiting, ready or dead messages again, now (`release` the held)."
+)
 drop = _verb(Verb.DROP, "Give messages up; `retry` takes them up again.")
 
 COMMANDS = (retry, hold, release, drop)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import signal
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ from rich.table import Table
 from relayer.devnet.anvil import free_port
 from relayer.devnet.bridges import left_out, make_bridges
 from relayer.devnet.ground import Delivery, Ground, GroundPlan, LocalBridge, Sent
+from relayer.devnet.keeping import keep
 from relayer.devnet.ledger import wasted_calls
 from relayer.devnet.service import RelayerProcess
 
@@ -81,11 +82,15 @@ class Run:
 def main(plan: DemoPlan, *, as_json: bool) -> int:
     """Run the demo; 0 when every message was delivered exactly once with the right body."""
     console = Console(stderr=True)
-    log = LOG.resolve()
-    log.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="relayer-demo-") as directory:
-        report = asyncio.run(demonstrate(Path(directory), log, plan, console))
     REPORT.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="relayer-demo-") as directory:
+        log = Path(directory) / "relayer.log"  # of its own: another demo may be kept beside it
+        try:
+            report = asyncio.run(demonstrate(Path(directory), log, plan, console))
+        finally:
+            if log.exists():
+                shutil.copyfile(log, LOG)
+                console.print(f"The relayer's log is in {LOG}.")
     REPORT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if as_json:
         Console(soft_wrap=True).print_json(json.dumps(report))
@@ -97,7 +102,8 @@ async def demonstrate(
 ) -> dict[str, Any]:
     """Boot, relay, measure, and take everything down again; the answer is the report."""
     port, token_file = free_port(), directory / "operator-token"
-    settings = {
+    settings: dict[str, Any] = {
+        "development": True,
         "http": {"host": "127.0.0.1", "port": port},
         "operator": {"host": "127.0.0.1", "port": free_port(), "token_files": [str(token_file)]},
     }
@@ -117,7 +123,7 @@ async def demonstrate(
             run = await _relay(ground, relayer, plan, console)
             report = await _report(ground, run, console)
             if plan.keep:
-                await _keep(ground, relayer, console)
+                await keep(ground, relayer, run.sent, console)
         finally:
             await relayer.stop()
     return report
@@ -291,24 +297,6 @@ def _print_table(rows: Sequence[RouteRow], console: Console) -> None:
         " chain's spread over the messages that leave it or arrive there.",
         style="dim",
     )
-
-
-async def _keep(ground: Ground, relayer: RelayerProcess, console: Console) -> None:
-    """Leave everything up until Ctrl-C, with all the addresses a person needs."""
-    operator = ground.config()["operator"]
-    console.print(f"Page and API: {relayer.url}, pid {relayer.pid}, log {relayer.log}")
-    console.print(
-        f"For operators: http://{operator['host']}:{operator['port']},"
-        f" token in {operator['token_files'][0]}"
-    )
-    for name, node in ground.nodes.items():
-        console.print(f"{name}: {node.url} chain id {node.options.chain_id}")
-    console.print(f"Contracts: see {ground.config_path}. Ctrl-C ends it all.")
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
 
 
 def _quantile(values: Sequence[float], q: float) -> float:

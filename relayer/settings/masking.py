@@ -32,12 +32,13 @@ def masked(value: Any, key: str = "") -> Any:
         return {str(name): masked(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [masked(item, key) for item in value]
-    if _SECRET_KEY.search(key) and not key.endswith("_file") and value is not None:
+    if value is None or isinstance(value, bool):
+        return value
+    if _SECRET_KEY.search(key) and not key.endswith("_file"):
         return HIDDEN
     if isinstance(value, str) and _URL.match(value):
         return _masked_text(value)
-    is_plain = value is None or type(value) in (bool, int, float)
-    return value if is_plain else str(value)
+    return value if type(value) in (int, float) else str(value)
 
 
 def _masked_text(secret: str) -> str:

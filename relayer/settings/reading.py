@@ -10,7 +10,7 @@ from typing import Any
 from relayer.errors import ConfigInvalid
 from relayer.settings.explaining import parse_section
 from relayer.settings.service import OperatorSettings
-from relayer.settings.values import SECRETS
+from relayer.settings.values import SECRETS, from_home
 from relayer.settings.whole import Settings
 from relayer.settings.yaml_text import read_yaml
 
@@ -29,7 +29,8 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     """Read the YAML at `path`, with `${NAME}` taken from `environ` and `url_file` from files.
 
-    Relative paths are relative to the working directory. ConfigInvalid says what is wrong where.
+    Relative paths are relative to the working directory, `~` is the user's home. ConfigInvalid
+    says what is wrong where.
     """
     text = _read_text(path, f"{path}: cannot read the configuration")
     try:
@@ -139,7 +140,11 @@ def _read_secret_into(section: dict[str, Any], key: str, at: str) -> Path:
     named = section.pop(f"{key}_file")
     if not isinstance(named, str) or not named:
         raise ConfigInvalid(f"{at}.{key}_file: must be the path of a file")
-    section[key] = _read_text(Path(named), f"{at}.{key}_file: cannot read {named}").strip()
+    try:
+        path = from_home(Path(named))
+    except ValueError as bad:
+        raise ConfigInvalid(f"{at}.{key}_file: {bad}") from None
+    section[key] = _read_text(path, f"{at}.{key}_file: cannot read {path}").strip()
     if not section[key]:
-        raise ConfigInvalid(f"{at}.{key}_file: {named} is empty")
-    return Path(named)
+        raise ConfigInvalid(f"{at}.{key}_file: {path} is empty")
+    return path

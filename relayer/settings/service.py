@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
-from relayer.settings.values import LONGEST_S, Section, admit_files, url_with
+from relayer.settings.values import LONGEST_S, FilePath, Section, admit_files, url_with
 
 
 def _network(value: object) -> object:
@@ -60,7 +60,7 @@ class OperatorSettings(Section):
 
     host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
     port: int = Field(default=8081, ge=0, le=65535)
-    token_files: list[Path] = Field(min_length=1, max_length=2)
+    token_files: list[FilePath] = Field(min_length=1, max_length=2)
     """Two while one takes the other's place; both are valid then."""
 
     @field_validator("token_files")

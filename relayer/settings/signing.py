@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
-from relayer.settings.values import AddressText, Section, SelectorText, admit_files, url_with
+from relayer.settings.values import (
+    AddressText,
+    FilePath,
+    Section,
+    SelectorText,
+    admit_files,
+    url_with,
+)
 
 KINDS = ("key_file", "key_env", "keystore", "aws_kms", "gcp_kms", "web3signer")
 """Where a key may live; a signer has exactly one of these keys."""
@@ -74,10 +80,10 @@ class AllowedTarget(Section):
 class SignerSettings(Section):
     """Where one signing key lives; the key itself never stands in the configuration."""
 
-    key_file: Path | None = None
+    key_file: FilePath | None = None
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    keystore: Path | None = None
-    keystore_password_file: Path | None = None
+    keystore: FilePath | None = None
+    keystore_password_file: FilePath | None = None
     aws_kms: AwsKmsSettings | None = None
     gcp_kms: GcpKmsSettings | None = None
     web3signer: Web3SignerSettings | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -147,6 +148,17 @@ ChainRef = Annotated[
     int, BeforeValidator(_chain_ref), WithJsonSchema({"type": ["integer", "string"]})
 ]
 """A chain id; the YAML may also say the chain's name in `chains`."""
+
+
+def from_home(path: Path) -> Path:
+    """A path with `~` taken for the home of the user who runs us; ValueError says there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path}: no such home directory; write the whole path") from None
+
+
+FilePath = Annotated[Path, AfterValidator(from_home)]
 
 
 def url_with(*schemes: str) -> AfterValidator:

@@ -16,8 +16,11 @@ from relayer.settings.service import (
     RedisSettings,
     TraceSettings,
 )
-from relayer.settings.values import Name, Section
+from relayer.settings.values import FilePath, Name, Section
 from relayer.settings.webhooks import WebhookSettings
+
+LOCAL_CHAINS = frozenset({1337, 31337})
+"""Ids that development chains give themselves: geth --dev and Ganache, Anvil and Hardhat."""
 
 
 def _named_protocol(bridge: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +35,7 @@ RawBridge = Annotated[dict[str, Any], AfterValidator(_named_protocol)]
 class Settings(Section):
     """Everything the operator decides."""
 
-    data_dir: Path = Path("data")
+    data_dir: FilePath = Path("data")
     instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     redis: RedisSettings = RedisSettings()
     http: HttpSettings = HttpSettings()
@@ -51,6 +54,10 @@ class Settings(Section):
     retention_s: float = Field(default=7 * 86400, ge=60, le=3650 * 86400)
 
     _read_from: tuple[tuple[str, Path], ...] = PrivateAttr(default=())
+
+    def is_for_development(self, chain: str) -> bool:
+        """Whether nothing on this chain has a price: by its id, or because the operator says so."""
+        return self.development or self.chains[chain].id in LOCAL_CHAINS
 
     @property
     def read_from(self) -> tuple[tuple[str, Path], ...]:

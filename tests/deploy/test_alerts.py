@@ -86,3 +86,12 @@ def test_a_section_says_each_thing_once() -> None:
     runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
     for name, text in re.findall(r"^### (Relayer\w+)\n(.*?)(?=^##|\Z)", runbook, re.M | re.S):
         assert text.count("**Means.**") == text.count("**Do.**") == 1, name
+
+
+def test_each_event_of_the_log_is_explained_once() -> None:
+    """The same name may have another meaning for a protocol, which is then named beside it."""
+    runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    section = runbook.partition("## Events in the log")[2].partition("\n## ")[0]
+    heads = re.findall(r"^\* (`.*?):", section, re.MULTILINE)
+    assert len(heads) > 30
+    assert sorted(set(heads)) == sorted(heads)

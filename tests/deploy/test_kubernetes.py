@@ -62,6 +62,14 @@ def test_the_schemas_refuse_a_misspelt_field() -> None:
         kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
 
 
+@pytest.mark.parametrize("name", ["kustomization.yaml", "secret.example.yaml"])
+def test_the_steps_make_the_namespace_before_its_secret(name: str) -> None:
+    """Nothing can be put into a namespace that is not there."""
+    head = (FOLDER / name).read_text("utf-8").partition("apiVersion:")[0]
+    namespace = head.index("kubectl apply -f deploy/kubernetes/namespace.yaml")
+    assert namespace < head.index("relayer-secrets")
+
+
 def test_kustomize_names_every_manifest_but_the_examples() -> None:
     """A file that nobody applies is a trap."""
     named = set(_load("kustomization.yaml")["resources"])

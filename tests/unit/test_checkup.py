@@ -11,10 +11,10 @@ from pydantic import SecretStr
 
 from relayer.adapter import Adapter, Expectation, LogSource
 from relayer.chains.roll_call import roll_call
-from relayer.checkup import check_bridge
+from relayer.checkup import check_bridge, check_chain
 from relayer.keccak import keccak256
 from relayer.message import Address, BlockNumber, BridgeName, ChainId
-from relayer.settings import EndpointSettings
+from relayer.settings import EndpointSettings, Settings
 from tests.unit.chain_node import CHAIN, OUTBOX, Node, Refused, client_of, running, settings
 
 PORTAL = Address("0x" + "cd" * 20)
@@ -157,3 +157,20 @@ async def test_a_socket_of_another_chain_is_named() -> None:
     assert pushed.field == "chains.seven.endpoints[0].ws_url"
     assert pushed.name == f"ws://127.0.0.1:{node.port}"
     assert pushed.problem == "serves chain 1, the configuration says 7"
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "is_development", "ok"), [(7, False, False), (7, True, True), (31337, False, True)]
+)
+async def test_a_chain_at_another_time_is_wrong_only_where_there_is_money(
+    chain_id: int, is_development: bool, ok: bool
+) -> None:
+    """The node's blocks are years behind our clock, as those of a test that leapt are ahead."""
+    node = Node()
+    node.on["eth_chainId"] = lambda _: hex(chain_id)
+    async with running(node):
+        chains = {"seven": settings(node, id=chain_id)}
+        findings = await check_chain("seven", Settings(chains=chains, development=is_development))
+    (clock,) = [one for one in findings if one.subject == "chains.seven.clock"]
+    assert (clock.ok, clock.warns) == (ok, ok)
+    assert "s from our clock" in clock.text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -517,3 +519,21 @@ def test_the_published_schema_is_the_configurations() -> None:
     """Editors check a configuration by it; `relayer schema` prints what must be in the file."""
     published = json.loads((CONFIGS / "relayer.schema.json").read_text(encoding="utf-8"))
     assert published == json.loads(json.dumps(full_schema()))
+
+
+@pytest.mark.parametrize("command", [("protocols",), ("protocols", "--json"), ("schema",)])
+def test_an_output_that_takes_nothing_is_one_plain_error(command: tuple[str, ...]) -> None:
+    """A full disk under `> file`, and nothing more from the interpreter's end."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "relayer", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "cannot write the output: No space left on device" in line
+    assert "internal" not in line

@@ -41,6 +41,7 @@ def test_create_makes_a_keystore_for_its_owner(tmp_path: Path, password: str) ->
     made = keys("create", "--out", str(out), "--password-file", password, "--json")
     assert made.exit_code == 0, made.output
     told = json.loads(made.output)
+    assert told["signers"] == [{"keystore": str(out), "keystore_password_file": password}]
     content = json.loads(out.read_text())
     secret = bytes(Account.decrypt(content, "correct horse"))
     assert (told["address"], told["file"]) == (LocalSigner(secret).address, str(out))
@@ -50,7 +51,29 @@ def test_create_makes_a_keystore_for_its_owner(tmp_path: Path, password: str) ->
     shown = keys("address", str(out))
     assert shown.output.strip() == told["address"]
     checked = keys("address", str(out), "--password-file", password, "--json")
-    assert json.loads(checked.output) == {**told, "checked": True}
+    assert json.loads(checked.output) == {
+        "file": str(out),
+        "address": told["address"],
+        "checked": True,
+    }
+
+
+def test_create_gives_the_lines_that_name_the_key(
+    tmp_path: Path, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pasted below a chain they are that chain's signer, whichever directory they are read from."""
+    monkeypatch.chdir(tmp_path)
+    made = keys("create", "--out", "a key.json", "--password-file", "password")
+    assert made.exit_code == 0, made.output
+    address, lines = made.output.split()[0], made.output.partition("    signers:")
+    path = tmp_path / "relayer.yaml"
+    endpoints = "endpoints: [{url: 'http://127.0.0.1:1'}]"
+    path.write_text(f"chains:\n  sea:\n    id: 10\n    {endpoints}\n{''.join(lines[1:])}")
+    monkeypatch.chdir("/")
+    shown = keys("show", "--config", str(path), "--json")
+    assert shown.exit_code == 0, shown.output
+    (row,) = json.loads(shown.output)["signers"]
+    assert (row["kind"], row["address"]) == ("keystore", address)
 
 
 def test_create_overwrites_nothing(tmp_path: Path, password: str) -> None:
@@ -126,6 +149,7 @@ def test_show_lists_what_is_known_offline(tmp_path: Path) -> None:
     }
     table = keys("show", "--config", path, env={"SEA_KEY": KEY})
     assert "unknown without --online" in table.output
+    assert "balance" not in table.output
     for output in (shown.output, table.output):
         assert "planted" not in output
         assert KEY not in output

@@ -94,6 +94,7 @@ def test_callers_have_buckets_of_their_own_and_few_are_remembered() -> None:
     ("value", "shown"),
     [
         ({"password": "x"}, {"password": "[hidden]"}),
+        ({"allow_private": True, "private": 1}, {"allow_private": True, "private": "[hidden]"}),
         ({"api_key": None}, {"api_key": None}),
         ({"keystore_password_file": "/run/p"}, {"keystore_password_file": "/run/p"}),
         ({"token": ["a", "b"]}, {"token": ["[hidden]", "[hidden]"]}),

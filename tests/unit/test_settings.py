@@ -50,6 +50,24 @@ def _refusal(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -
     return str(caught.value)
 
 
+def test_a_tilde_is_the_user_s_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell would have expanded it, so people write it; a home that is not there is named."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "node-url").write_text("https://node.example/")
+    alpha = "id: 1, endpoints: [{url_file: ~/node-url}], signers: [{key_file: ~/key}]"
+    found = _load(tmp_path, f"data_dir: ~/data\nchains: {{alpha: {{{alpha}}}}}")
+    assert found.data_dir == tmp_path / "data"
+    assert found.chains["alpha"].signers[0].key_file == tmp_path / "key"
+    assert found.read_from == (("chains.alpha.endpoints[0].url_file", tmp_path / "node-url"),)
+    lost = alpha.replace("~/", "~nobody-of-this-name/")
+    refusal = _refusal(tmp_path, f"chains: {{alpha: {{{lost}}}}}")
+    assert (
+        "chains.alpha.endpoints[0].url_file: ~nobody-of-this-name/node-url: no such home" in refusal
+    )
+    lost = alpha.replace("~/key", "~nobody-of-this-name/key")
+    assert "signers[0].key_file" in _refusal(tmp_path, f"chains: {{alpha: {{{lost}}}}}")
+
+
 def test_defaults(tmp_path: Path) -> None:
     """One chain with one endpoint is a whole configuration."""
     found = _load(tmp_path, SMALLEST)

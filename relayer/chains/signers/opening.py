@@ -23,8 +23,6 @@ from relayer.errors import ConfigInvalid, SignerUnavailable
 from relayer.message import Address, ChainId, Wei
 from relayer.settings import Settings, SignerSettings
 
-LOCAL_CHAINS = frozenset({1337, 31337})
-"""Ids that development chains give themselves: geth --dev and Ganache, Anvil and Hardhat."""
 LOCAL_KINDS = frozenset({"key_file", "key_env", "keystore"})
 
 
@@ -113,7 +111,7 @@ class Opener:
 
     def _warn_of_the_environment(self, address: Address) -> None:
         """Variables leak: into child processes, crash reports, and whatever lists processes."""
-        if self.settings.key_env is None or self.development or self.chain_id in LOCAL_CHAINS:
+        if self.settings.key_env is None or self.development:
             return
         structlog.get_logger("relayer").warning(
             "key_in_environment",
@@ -135,7 +133,7 @@ def openers_of(settings: Settings, chain: str, environ: Mapping[str, str]) -> li
             chain=chain,
             chain_id=ChainId(section.id),
             multicall=section.multicall,
-            development=settings.development,
+            development=settings.is_for_development(chain),
             environ=environ,
         )
         for place, one in enumerate(section.signers)
