@@ -51,14 +51,15 @@ async def _tell(
         *(f"{name}: {node.url} chain id {node.options.chain_id}"
           for name, node in ground.nodes.items()),
         f"The relayer is process {relayer.pid} with the log {relayer.log}.",
-        "Ctrl-C ends it all. To go on in another terminal:",
+        "Ctrl-C ends it all. For another terminal: the page and the API, the page that can act and",
+        "its token, the configuration, a message and what sent it; `kill` sends more messages.",
         "",
-        f"URL={relayer.url}   # the page and the API",
-        f"OPERATOR=http://{operator['host']}:{operator['port']}   # the page that can act",
+        f"URL={relayer.url}",  # no remark behind it: zsh would take that for a command
+        f"OPERATOR=http://{operator['host']}:{operator['port']}",
         f"TOKEN_FILE={operator['token_files'][0]}",
         f"CONFIG={ground.config_path}",
-        f"ID={one.id} TX={found['origin_tx']}   # one message, and what sent it",
-        f"kill -USR1 {os.getpid()}   # sends one message more over each route",
+        f"ID={one.id} TX={found['origin_tx']}",
+        f"kill -USR1 {os.getpid()}",
     ]  # fmt: skip
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
