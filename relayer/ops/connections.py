@@ -1,4 +1,4 @@
-"""How many connections a server holds open: beyond that they are closed before they ask anything.
+"""How many connections a server holds open: beyond that, whoever was idle longest makes room.
 
 Each costs a file descriptor, and those that strangers take are wanting for chains and the store.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestHandler
 
 from relayer.ops.peers import Network, is_among, site_of
@@ -40,48 +40,83 @@ class Room:
 
 
 class Entrance:
-    """Makes the protocol of each connection that comes in (`loop.create_server`)."""
+    """Makes the protocol of each connection that comes in (`loop.create_server`).
 
-    def __init__(self, server: web.Server, room: Room) -> None:
-        self._server = server
+    A connection is idle without a whole request: half of one, sent drop by drop, keeps nobody out.
+    """
+
+    def __init__(self, room: Room) -> None:
         self._room = room
         self._clients: dict[RequestHandler, str] = {}
-        self._refused = 0
+        """Who has which connection, the oldest first."""
+        self._busy: set[RequestHandler] = set()
+        self._closed = 0
         self._log_from = 0.0
+        self.server: web.Server | None = None
+        """What is behind it; to be set before the first comes."""
 
     def __call__(self) -> asyncio.Protocol:
         return _Arrival(self)
 
+    def noting(self) -> Middleware:
+        """Outermost of all: knows which connections are asking something."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            protocol = request.protocol
+            self._busy.add(protocol)
+            try:
+                return await handler(request)
+            finally:
+                self._busy.discard(protocol)
+
+        return guard
+
     def welcome(self, transport: asyncio.Transport) -> None:
-        """Hand the connection to the server, or close it when there is no room for it."""
+        """Hand the connection to the server, or close it when all others are asking something."""
+        assert self.server is not None
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) else ""
         client = site_of(address)
-        if not self._has_room(address, client):
+        if not self._make_room(address, client):
             transport.abort()
-            self._count_refused(client)
             return
-        protocol = self._server()
+        protocol = self.server()
         self._clients[protocol] = client
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
-    def _has_room(self, address: str, client: str) -> bool:
-        present = self._server.connections
-        if len(present) >= self._room.connections:
-            return False
+    def _make_room(self, address: str, client: str) -> bool:
+        assert self.server is not None
         # What has gone meanwhile is found out here, so that no count can ever drift.
-        self._clients = {one: self._clients[one] for one in present}
-        same = Counter(self._clients.values())[client]
-        return same < self._room.per_client or is_among(address, self._room.trusted_proxies)
+        present = set(self.server.connections)
+        self._clients = {one: whose for one, whose in self._clients.items() if one in present}
+        same = [one for one, whose in self._clients.items() if whose == client]
+        is_one = not is_among(address, self._room.trusted_proxies)
+        if is_one and len(same) >= self._room.per_client:
+            return self._close_idle(same, client)
+        if len(self._clients) >= self._room.connections:
+            return self._close_idle(list(self._clients), client)
+        return True
 
-    def _count_refused(self, client: str) -> None:
-        self._refused += 1
+    def _close_idle(self, among: Sequence[RequestHandler], client: str) -> bool:
+        """Close the oldest that asks nothing; False when there is none."""
+        self._count_closed(client)
+        for protocol in among:
+            if protocol not in self._busy:
+                del self._clients[protocol]
+                if protocol.transport is not None:
+                    protocol.transport.abort()  # to flush what it does not read would take for ever
+                return True
+        return False
+
+    def _count_closed(self, client: str) -> None:
+        self._closed += 1
         if time.monotonic() >= self._log_from:
             structlog.get_logger("relayer").warning(
-                "connections_refused", client=client, refused=self._refused
+                "connections_closed_for_room", client=client, closed=self._closed
             )
-            self._refused = 0
+            self._closed = 0
             self._log_from = time.monotonic() + LOG_EVERY_S
 
 

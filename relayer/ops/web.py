@@ -56,7 +56,8 @@ class WebServer:
         self._section = section
         self._host = host
         self._port = port
-        self._room = room or Room()
+        self._entrance = Entrance(room or Room())
+        app.middlewares.insert(0, self._entrance.noting())
         self._listening: asyncio.Server | None = None
         self._runner = web.AppRunner(
             app,
@@ -70,11 +71,10 @@ class WebServer:
     async def start(self) -> int:
         """Listen and return the port; ConfigInvalid when the address cannot be had."""
         await self._runner.setup()
-        assert self._runner.server is not None
-        entrance = Entrance(self._runner.server, self._room)
+        self._entrance.server = self._runner.server
         try:
             self._listening = await asyncio.get_running_loop().create_server(
-                entrance, self._host, self._port, backlog=BACKLOG
+                self._entrance, self._host, self._port, backlog=BACKLOG
             )
         except OSError as error:
             await self._runner.cleanup()

@@ -10,15 +10,18 @@ from typing import Any, Self
 from aiohttp import web
 
 from relayer.devnet.anvil import free_port
+from relayer.ops.api.discreet import public_view
 from relayer.ops.page import Page
-from relayer.ops.views import record_view
 from relayer.ops.web import Refused, WebServer, secured
 from tests.unit.sample_records import record_of
+
+ETHER = {"symbol": "ETH", "decimals": 18}
 
 
 def message(number: int = 1, **changes: Any) -> dict[str, Any]:
     """A message as the API tells it."""
-    return {**record_view(record_of(number)), **changes}
+    view = public_view(record_of(number))
+    return {**view, "payment": {**view["payment"], "native": ETHER}, **changes}
 
 
 def route(name: str = "hyper:1>10", **changes: Any) -> dict[str, Any]:
@@ -36,6 +39,7 @@ def route(name: str = "hyper:1>10", **changes: Any) -> dict[str, Any]:
         "delivery": {"samples": 40, "p50_s": 2.0, "p95_s": 9.0},
         "cost_wei": "1000000000000000",
         "income_wei": "2000000000000000",
+        "native": {"origin": ETHER, "destination": ETHER},
         **changes,
     }
 
@@ -50,6 +54,7 @@ def chain(chain_id: int, name: str, **changes: Any) -> dict[str, Any]:
         "final": 1190,
         "lag_blocks": 3,
         "endpoints": {"total": 2, "healthy": 2},
+        "native": ETHER,
         "signers": [
             {"address": "0x" + "ab" * 20, "balance_wei": str(10**18), "nonce": 7, "in_flight": 1}
         ],

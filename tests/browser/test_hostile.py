@@ -64,6 +64,7 @@ async def test_hostile_text_is_inert_everywhere(chromium: Browser, stage: Stage,
     stage.chains = [
         chain(1, text, explorer=text, endpoints={"total": text, "healthy": text}),
         chain(10, text, explorer=SCRIPT_LINK, signers=[{"address": text, "balance_wei": text}]),
+        chain(11, "coin", native={"symbol": text, "decimals": text}),
     ]
     call = {"step": "call", "to": text, "data": text, "chain": text, "evidence": {text[:64]: text}}
     stage.proof = call

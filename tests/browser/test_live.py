@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
-from tests.browser.stage import Stage, message, route
+from tests.browser.stage import Stage, chain, message, route
 from tests.browser.window import Window, window
 from tests.unit.sample_records import id_of
 
@@ -93,3 +93,18 @@ async def test_reading_on_keeps_focus_and_open_details(chromium: Browser, stage:
         await shown.page.wait_for_selector(".head .pill.busy", timeout=5000)
         assert await shown.page.evaluate("document.activeElement.tagName") == "SUMMARY"
         assert await shown.page.is_visible("details pre:has-text('0x12')")
+
+
+async def test_amounts_have_their_unit(chromium: Browser, stage: Stage) -> None:
+    """Each in the coin of its chain, by that coin's decimals."""
+    coin = {"symbol": "USDX", "decimals": 6}
+    signer = {"address": "0x" + "ab" * 20, "balance_wei": "1500000", "nonce": 7, "in_flight": 1}
+    stage.chains = [chain(1, "mainnet"), chain(10, "optimism", native=coin, signers=[signer])]
+    stage.routes = [route(native={"origin": None, "destination": coin}, cost_wei="12")]
+    async with window(chromium, stage.origin) as shown:
+        await shown.open("/")
+        for text in ("1.5 USDX", "1 ETH", "0.000012 USDX"):
+            await expect(shown.page.get_by_text(text, exact=True).first).to_be_visible()
+        await shown.open(f"/messages/{id_of(1)}")
+        paid = shown.page.get_by_text("1,208,925 ETH", exact=True)
+        await expect(paid).to_be_visible()

@@ -21,15 +21,31 @@ HALF = b"GET / HTTP/1.1\r\nHost: x\r\n"
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
+class Slow:
+    """A page whose answers wait once two are asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.crowded = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        if self.asked == 2:
+            self.crowded.set()
+        await self.may_end.wait()
+        return web.Response()
+
+
+async def hello(request: web.Request) -> web.Response:
+    return web.Response(text="hello")
+
+
 @contextlib.asynccontextmanager
-async def served(room: Room) -> AsyncIterator[int]:
+async def served(room: Room, page: Slow | None = None) -> AsyncIterator[int]:
     """The port of a server that holds no more than this."""
-
-    async def hello(request: web.Request) -> web.Response:
-        return web.Response(text="hello")
-
     app = web.Application()
-    app.router.add_get("/", hello)
+    app.router.add_get("/", page.__call__ if page else hello)
     server = WebServer(app, section="http", host="127.0.0.1", port=0, room=room)
     port = await server.start()
     try:
@@ -67,17 +83,14 @@ async def status(end: Ends) -> str:
 
 
 async def test_one_client_takes_no_more_than_its_share() -> None:
-    """What is over is closed unasked; others still get in, and its own place comes back."""
+    """Its newest stay, so that who comes with a whole request gets an answer; others feel none."""
     async with (
         served(Room(connections=10, per_client=3)) as port,
-        half_asked(port, 5, "127.0.0.2") as ends,
         half_asked(port, 1, "127.0.0.3") as other,
+        half_asked(port, 5, "127.0.0.2") as ends,
     ):
-        assert [await status(end) for end in ends] == ["200"] * 3 + ["closed"] * 2
-        ends[0][1].close()
         assert await status(other[0]) == "200"
-        async with half_asked(port, 1, "127.0.0.2") as again:
-            assert await status(again[0]) == "200"
+        assert [await status(end) for end in ends] == ["closed"] * 2 + ["200"] * 3
 
 
 async def test_all_together_take_no_more_than_there_is() -> None:
@@ -85,13 +98,30 @@ async def test_all_together_take_no_more_than_there_is() -> None:
     proxies = [ipaddress.ip_network("127.0.0.2/32")]
     async with (
         served(Room(connections=5, per_client=1, trusted_proxies=proxies)) as port,
-        half_asked(port, 4, "127.0.0.2") as proxy,
-        half_asked(port, 2, "127.0.0.3") as stranger,
-        half_asked(port, 2, "127.0.0.2") as more,
+        half_asked(port, 5, "127.0.0.2") as proxy,
+        half_asked(port, 1, "127.0.0.3") as stranger,
+        half_asked(port, 1, "127.0.0.2") as more,
     ):
-        assert [await status(end) for end in proxy] == ["200"] * 4
-        assert [await status(end) for end in stranger] == ["200", "closed"]
-        assert [await status(end) for end in more] == ["closed"] * 2
+        assert [await status(end) for end in proxy] == ["closed"] * 2 + ["200"] * 3
+        assert [await status(end) for end in (*stranger, *more)] == ["200"] * 2
+
+
+async def test_who_is_being_answered_makes_no_room() -> None:
+    """While all are being answered there is none for more; afterwards there is."""
+    slow = Slow()
+    async with (
+        served(Room(connections=5, per_client=2), slow) as port,
+        half_asked(port, 2, "127.0.0.2") as busy,
+    ):
+        answers = [asyncio.create_task(status(end)) for end in busy]
+        async with asyncio.timeout(5):
+            await slow.crowded.wait()
+        async with half_asked(port, 1, "127.0.0.2") as more:
+            assert await status(more[0]) == "closed"
+        slow.may_end.set()
+        assert [await one for one in answers] == ["200"] * 2
+        async with half_asked(port, 1, "127.0.0.2") as more:
+            assert await status(more[0]) == "200"
 
 
 def test_there_is_room_for_all_who_may_listen() -> None:

@@ -86,13 +86,14 @@ const nextLook = (at) => (at === "unknown" ? "when the chains say something new"
 const BASES = {
   route_statistics: ({ samples }) => `by the last ${count(samples)} deliveries of its route`,
   clock: () => "when a delay that the bridge imposes is over",
+  configured_delay: () => "by the rules of its bridge and chains",
   unknown: () => "nobody can tell",
 };
 
 function expected(estimate) {
   const basis = BASES[estimate.basis]?.(estimate) ?? words(estimate.basis);
-  if (!estimate.at) return el("b", null, basis);
   const latest = estimate.latest ? [", at the latest ", until(estimate.latest)] : null;
+  if (!estimate.at) return [el("b", null, basis), latest];
   return [el("b", null, until(estimate.at)), latest, ` (${basis})`];
 }
 
@@ -151,7 +152,7 @@ function facts(record, known) {
   );
   const carrier = record.tx && linked(record.tx, destination, "tx", "delivering transaction");
   const paid = payment?.count && [
-    amount(payment.amount_wei),
+    amount(payment.amount_wei, payment.native),
     ` for ${count(Number(payment.gas))} gas`,
   ];
   return section(

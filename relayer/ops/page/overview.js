@@ -118,7 +118,7 @@ function routeTable(routes, known) {
       count(of(one, ["delivered"])),
       duration(one.oldest_pending_s),
       `${duration(one.delivery?.p50_s)} / ${duration(one.delivery?.p95_s)}`,
-      [amount(one.cost_wei), " / ", amount(one.income_wei)],
+      [amount(one.cost_wei, coinOf(one)), " / ", amount(one.income_wei, coinOf(one))],
     ],
   }));
   return section(
@@ -128,6 +128,8 @@ function routeTable(routes, known) {
     more(rows.length, routes.length, "grow-routes"),
   );
 }
+
+const coinOf = (route) => route.native?.destination;
 
 const trouble = (route) =>
   (of(route, ["dead"]) ? 4 : 0) + (of(route, ["held"]) ? 2 : 0) + (of(route, UNDER_WAY) ? 1 : 0);
@@ -247,7 +249,7 @@ function signerTable(known) {
         pauseButton("signer", one.address),
       ],
       one.chain.name,
-      amount(one.balance_wei),
+      amount(one.balance_wei, one.chain.native),
       count(one.nonce),
       count(one.in_flight),
     ],

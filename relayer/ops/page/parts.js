@@ -76,8 +76,9 @@ function set(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-export const amount = (wei) =>
-  wei === null || wei === undefined ? "–" : el("span", { title: `${wei} wei` }, native(wei));
+// An amount of wei in a chain's own coin, `native` of the API.
+export const amount = (wei, coin) =>
+  wei === null || wei === undefined ? "–" : el("span", { title: `${wei} wei` }, native(wei, coin));
 
 // A table whose rows become cards on a phone; the roles keep it a table for those who do not see it.
 export function table(name, columns, rows, { empty = "None." } = {}) {

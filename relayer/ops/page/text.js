@@ -37,14 +37,22 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
-// A decimal string of wei as native units, four significant digits; exact text belongs in a title.
-export function native(wei) {
+// A decimal string of a coin's smallest unit as whole coins, four significant digits, with the
+// coin's symbol when that is known; exact text belongs in a title.
+export function native(wei, coin) {
+  const decimals = coin?.decimals;
+  const isSane = Number.isInteger(decimals) && decimals >= 0 && decimals <= 77;
+  const shown = coins(wei, isSane ? decimals : 18);
+  return coin?.symbol && shown !== "–" ? `${shown} ${String(coin.symbol).slice(0, 16)}` : shown;
+}
+
+function coins(wei, decimals) {
   if (wei === null || wei === undefined || !/^-?\d{1,78}$/.test(String(wei))) return "–";
   const text = String(wei);
   const negative = text.startsWith("-");
-  const digits = text.replace("-", "").padStart(19, "0");
-  const whole = digits.slice(0, -18).replace(/^0+(?=\d)/, "");
-  const part = digits.slice(-18);
+  const digits = text.replace("-", "").padStart(decimals + 1, "0");
+  const whole = digits.slice(0, digits.length - decimals).replace(/^0+(?=\d)/, "");
+  const part = digits.slice(digits.length - decimals);
   if (/^0*$/.test(whole + part)) return "0";
   const zeros = whole === "0" ? /^0*/.exec(part)[0].length : 0;
   const places = whole === "0" ? zeros + 4 : Math.max(0, 4 - whole.length);
