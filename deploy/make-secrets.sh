@@ -32,7 +32,8 @@ if ! [ -s secrets/relayer/redis-url ] || ! [ -s secrets/redis.acl ]; then
   echo "redis://relayer:$password@redis:6379/0" > secrets/relayer/redis-url
 fi
 if ! [ -s secrets/relayer/keystore.json ]; then
-  (cd secrets/relayer && $RELAYER keys create --out keystore.json --password-file keystore-password)
+  made=$(cd secrets/relayer && $RELAYER keys create --out keystore.json --password-file keystore-password)
+  echo "$made" | sed -n 1p # the rest says how to name the key, which config/relayer.yaml does already
 fi
 
 # Docker mounts the two files one by one, so their own modes must let other users read; the folder keeps
