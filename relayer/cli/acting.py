@@ -24,7 +24,7 @@ from relayer.errors import (
     Transient,
     UnknownRecord,
 )
-from relayer.ops.logs import Redactor
+from relayer.ops.logs import Redactor, without_secrets
 from relayer.ops.views import printable
 from relayer.settings import Settings, read_tokens, secrets_in
 
@@ -60,7 +60,7 @@ async def written_down(
         raise
     finally:
         given = {key: value for key, value in arguments.items() if value not in (None, False, ())}
-        text = hide(json.dumps(given, ensure_ascii=False))
+        text = json.dumps(without_secrets(given, hide), ensure_ascii=False)
         act = Act(store.now(), whoami(), "local", what, text, outcome, hide(detail))
         try:
             await store.note_act(act)
