@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +18,17 @@ from relayer.ops.logs import Logging
 from relayer.ops.operator.tokens import Tokens
 from relayer.ops.views import printable
 from relayer.parts import Parts
-from relayer.reloading import differences, refuse_fixed, replaced_files, unreached
+from relayer.reloading import Reader, differences, refuse_fixed, replaced_files, unreached
 from relayer.rereading import ask_again, block_of, chain_named, open_ranges, take_back
 from relayer.sections import effective, secrets_of
-from relayer.settings import Settings, exposed_files, fingerprints, read_tokens
+from relayer.settings import (
+    Exposed,
+    Settings,
+    exposed_files,
+    fingerprints,
+    held_secrets,
+    read_tokens,
+)
 
 TOKENS = "operator.token_files"
 """Fields of files that no agent works with."""
@@ -45,6 +53,7 @@ class Desk:
         self._generations = generations
         self._sources = sources
         self._now = now
+        self._reader = Reader()
         self._asked: _Ask | None = None
         self._signalled = False
         self._files: Mapping[str, str] = {}
@@ -127,8 +136,10 @@ class Desk:
 
     def take_up(self, settings: Settings) -> None:
         """Know the tokens and secrets of these settings; ConfigInvalid when a file is wrong."""
-        self._files = fingerprints(settings)
-        self.tokens.replace(self._secrets(settings))
+        read = _read(settings)
+        self._learn(read)
+        self._files = read.files
+        self.tokens.replace(read.tokens)
 
     async def reload(self) -> dict[str, Any]:
         """Take up the file as it is now; `IllegalTransition` while another reload is under way.
@@ -203,10 +214,10 @@ class Desk:
     async def _reload(self) -> tuple[list[str], list[str]]:
         """What changed, and what of it does not answer."""
         former = self._parts
-        settings = self._sources.reread()
+        read = await self._reader.read(lambda: _read(self._sources.reread()))
+        settings, files = read.settings, read.files
+        self._learn(read)
         refuse_fixed(former.settings, settings)
-        files = fingerprints(settings)  # before they are read: a later change is found next time
-        tokens = self._secrets(settings)
         changes = list(differences(former.settings, settings))
         replaced = replaced_files(self._files, files)
         warnings: list[str] = []
@@ -214,19 +225,17 @@ class Desk:
             warnings = await unreached(former.settings, settings)
             parts = await self._generations.replace(settings)
             _forget_gone(former, parts)
-        self.tokens.replace(tokens)
+        self.tokens.replace(read.tokens)
         self._files = files
         if settings.log.level != former.settings.log.level:
             self._sources.logging.set_level(settings.log.level)
         return [*changes, *(f"{field} holds something else" for field in replaced)], warnings
 
-    def _secrets(self, settings: Settings) -> dict[str, str]:
-        """The tokens of these settings; no secret of theirs is logged from here on."""
-        tokens = {} if settings.operator is None else read_tokens(settings.operator)
-        self._sources.logging.learn([*secrets_of(settings), *tokens.values()])
-        for one in exposed_files(settings):
+    def _learn(self, read: _Read) -> None:
+        """No secret that was read is logged from here on."""
+        self._sources.logging.learn([*read.secrets, *read.tokens.values()])
+        for one in read.exposed:
             self._log.warning("secret_file_exposed", field=one.field, text=one.text)
-        return tokens
 
     async def _note(self, outcome: str, detail: str) -> None:
         """The line of a signal; a request's own is written where it came in."""
@@ -238,6 +247,29 @@ class Desk:
             await self._parts.store.note_act(act)
         except RelayerError as away:
             self._log.error("audit_not_kept", error=str(away)[:300])
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A configuration, and what stands in the files that it names."""
+
+    settings: Settings
+    files: Mapping[str, str]
+    """Digests of what is read again only when a signer or the API is opened."""
+    tokens: Mapping[str, str]
+    secrets: Sequence[str]
+    exposed: Sequence[Exposed]
+
+
+def _read(settings: Settings) -> _Read:
+    """Read every file that is named; ConfigInvalid when a token is no good."""
+    return _Read(
+        settings,
+        fingerprints(settings),  # first: what changes from here on is found next time
+        {} if settings.operator is None else read_tokens(settings.operator),
+        [*secrets_of(settings), *held_secrets(settings, os.environ)],
+        exposed_files(settings),
+    )
 
 
 @dataclass(frozen=True, slots=True)

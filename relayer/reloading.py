@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import concurrent.futures
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 from relayer.chains.roll_call import roll_call
 from relayer.errors import ConfigInvalid
@@ -12,6 +15,9 @@ from relayer.settings import ChainSettings, Settings
 FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
 """Sections that the parts of the process outside of any generation were made from."""
 BY_NAME = ("chains", "bridges")
+READ_WITHIN_S = 10.0
+
+T = TypeVar("T")
 
 
 def refuse_fixed(former: Settings, settings: Settings) -> None:
@@ -28,6 +34,39 @@ def refuse_fixed(former: Settings, settings: Settings) -> None:
                 for name in names
             )
         )
+
+
+class Reader:
+    """Reads files apart from everything else: a mount that hangs must not stop what works."""
+
+    def __init__(self, *, within_s: float = READ_WITHIN_S) -> None:
+        self._within_s = within_s
+        self._thread: threading.Thread | None = None
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises; ConfigInvalid when it takes too long."""
+        if self._thread is not None and self._thread.is_alive():
+            raise ConfigInvalid("the files of an earlier reload still cannot be read")
+        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            answer.set_running_or_notify_cancel()
+            try:
+                answer.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                answer.set_exception(error)
+
+        # None of the loop's threads, and a daemon: the end of the process waits for those.
+        self._thread = threading.Thread(target=run, name="reload", daemon=True)
+        self._thread.start()
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await asyncio.wrap_future(answer)
+        except TimeoutError:
+            raise ConfigInvalid(
+                f"the configuration, or a file that it names, could not be read within"
+                f" {self._within_s:g} s: is it a pipe, or on a mount that hangs?"
+            ) from None
 
 
 async def unreached(former: Settings, settings: Settings) -> list[str]:

@@ -26,7 +26,7 @@ from relayer.errors import (
 )
 from relayer.ops.logs import Redactor, without_secrets
 from relayer.ops.views import printable
-from relayer.settings import Settings, read_tokens, secrets_in
+from relayer.settings import Settings, held_secrets, read_tokens, secrets_in
 
 if TYPE_CHECKING:
     from relayer.store import Store
@@ -73,7 +73,7 @@ def hider(settings: Settings) -> Callable[[str], str]:
     """Takes the secrets and tokens of this configuration out of what a person wrote."""
     from relayer.sections import secrets_of
 
-    secrets = secrets_in(settings)
+    secrets = [*secrets_in(settings), *held_secrets(settings, os.environ)]
     with contextlib.suppress(ConfigInvalid):  # a wrong section must not keep anybody from acting
         secrets += secrets_of(settings)
     if settings.operator is not None:
