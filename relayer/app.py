@@ -138,7 +138,6 @@ async def _assembled(
             on_facts=partial(_wake_lanes, bells),
             traces=_traces(settings, stack),
         )
-        api_metrics.declare_webhooks(webhook.name for webhook in settings.webhooks)
         yield Parts(settings, store, chains, engine, bells, metrics, api_metrics)
 
 
@@ -240,11 +239,7 @@ async def _opened_generation(
 async def _rosters(parts: Parts) -> AsyncIterator[Mapping[str, Roster]]:
     """The signers of every chain that has any, opened once; closed after everything else."""
     rosters = {
-        name: Roster(
-            name,
-            openers_of(parts.settings, name, os.environ),
-            on_open=partial(parts.metrics.declare_signer, name),
-        )
+        name: Roster(name, openers_of(parts.settings, name, os.environ))
         for name, chain in parts.settings.chains.items()
         if chain.signers
     }

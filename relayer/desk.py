@@ -18,7 +18,14 @@ from relayer.ops.logs import Logging
 from relayer.ops.operator.tokens import Tokens
 from relayer.ops.views import printable
 from relayer.parts import Parts
-from relayer.reloading import Reader, differences, refuse_fixed, replaced_files, unreached
+from relayer.reloading import (
+    Reader,
+    differences,
+    forget_gone,
+    refuse_fixed,
+    replaced_files,
+    unreached,
+)
 from relayer.rereading import ask_again, block_of, chain_named, open_ranges, take_back
 from relayer.sections import effective, secrets_of
 from relayer.settings import (
@@ -224,7 +231,7 @@ class Desk:
         if changes or any(not field.startswith(TOKENS) for field in replaced):
             warnings = await unreached(former.settings, settings)
             parts = await self._generations.replace(settings)
-            _forget_gone(former, parts)
+            forget_gone(former, parts)
         self.tokens.replace(read.tokens)
         self._files = files
         if settings.log.level != former.settings.log.level:
@@ -278,20 +285,6 @@ class _Ask:
 
     answer: asyncio.Future[dict[str, Any]]
     by_signal: bool
-
-
-def _forget_gone(former: Parts, parts: Parts) -> None:
-    """No series must go on telling of chains, endpoints and signers that are not configured."""
-    metrics = parts.metrics
-    for name, chain in former.chains.items():
-        now = parts.chains.get(name)
-        if now is None:
-            metrics.forget(chain=name)
-            continue
-        for endpoint in {one.name for one in chain.health()} - {one.name for one in now.health()}:
-            metrics.forget(chain=name, endpoint=endpoint)
-        for signer in former.signers_of(name) - parts.signers_of(name):
-            metrics.forget(chain=name, signer=signer)
 
 
 def _retrieved(answer: asyncio.Future[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from relayer.chains.roll_call import roll_call
 from relayer.errors import ConfigInvalid
+from relayer.parts import Parts
 from relayer.settings import ChainSettings, Settings
 
 FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
@@ -101,6 +102,28 @@ async def unreached(former: Settings, settings: Settings) -> list[str]:
 
 def _way_to(chain: ChainSettings) -> tuple[object, ...]:
     return chain.id, chain.endpoints, chain.quorum
+
+
+def forget_gone(former: Parts, parts: Parts) -> None:
+    """No series must go on telling of what is not configured any more: an alert would stay on."""
+    metrics, api_metrics = parts.metrics, parts.api_metrics
+    for bridge in former.engine.adapters.keys() - parts.engine.adapters.keys():
+        metrics.forget(bridge=bridge)
+    for route in former.routes - parts.routes:
+        metrics.forget(route=str(route))
+    for tree in former.trees - parts.trees:
+        metrics.forget(tree=tree)
+    for webhook in former.webhooks - parts.webhooks:
+        api_metrics.forget_webhook(webhook)
+    for name, chain in former.chains.items():
+        now = parts.chains.get(name)
+        if now is None:
+            metrics.forget(chain=name)
+            continue
+        for endpoint in {one.name for one in chain.health()} - {one.name for one in now.health()}:
+            metrics.forget(chain=name, endpoint=endpoint)
+        for signer in former.signers_of(name) - parts.signers_of(name):
+            metrics.forget(chain=name, signer=signer)
 
 
 def replaced_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
