@@ -49,6 +49,7 @@ from relayer.self_relay import SelfRelay
 from relayer.serving import LiveNetwork, Served
 from relayer.settings import Settings, parse_section
 from relayer.store import Store
+from relayer.twins import refuse_twins
 
 DRAIN_S = 30.0
 GAUGES_EVERY_S = 2.0
@@ -118,6 +119,8 @@ async def _assembled(
         )
         for adapter in adapters.values():
             stack.push_async_callback(adapter.aclose)
+        refuse_twins(adapters.values(), {chain.chain_id: one for one, chain in chains.items()})
+        for adapter in adapters.values():
             for spec in adapter.trees():
                 forest.add(spec)
         bells = {chain.chain_id: ChainBells(Bell(), Bell(), Bell()) for chain in chains.values()}

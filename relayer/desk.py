@@ -14,15 +14,18 @@ from relayer.acts import Act, Nameable
 from relayer.errors import IllegalTransition, RelayerError
 from relayer.generations import Generations
 from relayer.message import BlockNumber, ChainId, Timestamp, TxHash
+from relayer.offline import bridge_findings
 from relayer.ops.logs import Logging
 from relayer.ops.operator.tokens import Tokens
 from relayer.ops.views import printable
 from relayer.parts import Parts
 from relayer.reloading import (
     Reader,
+    contradicted,
     differences,
     forget_gone,
     refuse_fixed,
+    refuse_wrong,
     replaced_files,
     unreached,
 )
@@ -225,12 +228,17 @@ class Desk:
         settings, files = read.settings, read.files
         self._learn(read)
         refuse_fixed(former.settings, settings)
+        refuse_wrong(bridge_findings(settings))
         changes = list(differences(former.settings, settings))
         replaced = replaced_files(self._files, files)
         warnings: list[str] = []
         if changes or any(not field.startswith(TOKENS) for field in replaced):
             warnings = await unreached(former.settings, settings)
-            parts = await self._generations.replace(settings)
+
+            async def vet(opened: Parts) -> None:
+                warnings.extend(await contradicted(former.settings, opened))
+
+            parts = await self._generations.replace(settings, vet=vet)
             forget_gone(former, parts)
         self.tokens.replace(read.tokens)
         self._files = files

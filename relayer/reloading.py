@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from relayer.chains.roll_call import roll_call
+from relayer.checkup import check_bridges
 from relayer.errors import ConfigInvalid
+from relayer.ops.views import Finding
 from relayer.parts import Parts
 from relayer.settings import ChainSettings, Settings
 
@@ -17,6 +19,7 @@ FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
 """Sections that the parts of the process outside of any generation were made from."""
 BY_NAME = ("chains", "bridges")
 READ_WITHIN_S = 10.0
+ASK_WITHIN_S = 15.0
 
 T = TypeVar("T")
 
@@ -102,6 +105,29 @@ async def unreached(former: Settings, settings: Settings) -> list[str]:
 
 def _way_to(chain: ChainSettings) -> tuple[object, ...]:
     return chain.id, chain.endpoints, chain.quorum
+
+
+async def contradicted(former: Settings, parts: Parts) -> list[str]:
+    """What could not be asked about bridges that are new or changed.
+
+    ConfigInvalid when a chain says otherwise than the configuration, for example that there is no
+    code at an address. Bridges that are as before are not asked about.
+    """
+    changed = [
+        adapter
+        for name, adapter in parts.engine.adapters.items()
+        if former.bridges.get(name) != parts.settings.bridges[name]
+    ]
+    findings = await check_bridges(changed, parts.chains.values(), within_s=ASK_WITHIN_S)
+    refuse_wrong([finding for finding in findings if finding.is_known])
+    return [f"{one.subject}: {one.text}" for one in findings if not one.is_known]
+
+
+def refuse_wrong(findings: Iterable[Finding]) -> None:
+    """ConfigInvalid with a line for each finding that is not well."""
+    wrong = [f"{finding.subject}: {finding.text}" for finding in findings if not finding.ok]
+    if wrong:
+        raise ConfigInvalid("\n".join(wrong))
 
 
 def forget_gone(former: Parts, parts: Parts) -> None:

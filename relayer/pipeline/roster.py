@@ -74,6 +74,12 @@ class Roster:
             signer = await opener.open()
         except (ConfigInvalid, SignerUnavailable) as error:
             return error
+        if any(one.address == signer.address for one in self.signers):
+            await signer.aclose()  # two would take the same nonces
+            return ConfigInvalid(
+                f"{opener.at}: signs as {signer.address}, like another signer of this chain:"
+                " take one of them out"
+            )
         self._missing.remove(opener)
         self.signers = (*self.signers, signer)
         self._grew.set()

@@ -238,6 +238,13 @@ async def test_a_wrong_file_changes_nothing_and_is_named(scene: Scene) -> None:
         ),
         (_changed(good, id=99), "99"),
         (_changed(good, signers=[{"key_file": "/nowhere"}]), "chains.alpha.signers[0]"),
+        ({**good, "bridges": {}}, "bridges: is empty: nothing would be relayed"),
+        (_without_code(good), "no code at 0x" + "c0de" * 10),
+        (
+            {**good, "bridges": {"hyperlane": bridge, "again": bridge}},
+            "bridges.hyperlane: has the contracts of bridges.again",
+        ),
+        (_signing_twice(good), "like another signer of this chain: take one of them out"),
         (_with_dead_chain(good), "chains.dead: 0 of 1 endpoints answer"),
     ]
     for config, text in wrong:
@@ -267,6 +274,23 @@ async def test_a_wrong_file_changes_nothing_and_is_named(scene: Scene) -> None:
     code, told = await scene.call("reload")
     assert (code, "chains.dead" in told["error"]["text"]) == (2, True)
     assert len(scene.told("reload_refused")) == len(wrong) + 3
+
+
+def _without_code(config: dict[str, Any]) -> dict[str, Any]:
+    """The mailbox of one chain is where there is none."""
+    bridge = config["bridges"]["hyperlane"]
+    alpha = {**bridge["chains"]["alpha"], "mailbox": "0x" + "c0de" * 10}
+    chains = {**bridge["chains"], "alpha": alpha}
+    return {**config, "bridges": {"hyperlane": {**bridge, "chains": chains}}}
+
+
+def _signing_twice(config: dict[str, Any]) -> dict[str, Any]:
+    """The same key from a second file."""
+    (signer, *_) = config["chains"]["alpha"]["signers"]
+    path = Path(signer["key_file"])
+    copy = path.with_name("copy")
+    copy.write_text(path.read_text(encoding="ascii"), encoding="ascii")
+    return _changed(config, signers=[signer, {**signer, "key_file": str(copy)}])
 
 
 def _with_dead_chain(config: dict[str, Any]) -> dict[str, Any]:

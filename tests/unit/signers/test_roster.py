@@ -64,3 +64,13 @@ async def test_a_mistake_ends_the_start_and_never_what_runs(roster: Roster, gcp:
         await roster.open()
     with pytest.raises(SignerUnavailable, match="denied"):
         await roster.tick()
+
+
+async def test_the_same_key_twice_is_refused(tmp_path: Path, gcp: GcpKms) -> None:
+    """Two signers of one account would take the same nonces."""
+    (tmp_path / "more").mkdir()
+    keys = key_file(tmp_path, OWN), key_file(tmp_path / "more", OWN)
+    roster = Roster("sea", openers_of(configuration(tmp_path, *keys), "sea", ENVIRON))
+    with pytest.raises(ConfigInvalid, match=rf"signers\[[01]\]: signs as {LOCAL}, like another"):
+        await roster.open()
+    await roster.aclose()
