@@ -50,6 +50,7 @@ from relayer.self_relay import SelfRelay
 from relayer.serving import LiveNetwork, Served
 from relayer.settings import Settings, parse_section
 from relayer.store import Store
+from relayer.twins import refuse_twins
 
 DRAIN_S = 30.0
 OPERATORS = Room(connections=128, per_client=64)
@@ -121,6 +122,8 @@ async def _assembled(
         )
         for adapter in adapters.values():
             stack.push_async_callback(adapter.aclose)
+        refuse_twins(adapters.values(), {chain.chain_id: one for one, chain in chains.items()})
+        for adapter in adapters.values():
             for spec in adapter.trees():
                 forest.add(spec)
         bells = {chain.chain_id: ChainBells(Bell(), Bell(), Bell()) for chain in chains.values()}
@@ -141,7 +144,6 @@ async def _assembled(
             on_facts=partial(_wake_lanes, bells),
             traces=_traces(settings, stack),
         )
-        api_metrics.declare_webhooks(webhook.name for webhook in settings.webhooks)
         yield Parts(settings, store, chains, engine, bells, metrics, api_metrics)
 
 
@@ -244,11 +246,7 @@ async def _opened_generation(
 async def _rosters(parts: Parts) -> AsyncIterator[Mapping[str, Roster]]:
     """The signers of every chain that has any, opened once; closed after everything else."""
     rosters = {
-        name: Roster(
-            name,
-            openers_of(parts.settings, name, os.environ),
-            on_open=partial(parts.metrics.declare_signer, name),
-        )
+        name: Roster(name, openers_of(parts.settings, name, os.environ))
         for name, chain in parts.settings.chains.items()
         if chain.signers
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from relayer import protocols
@@ -13,7 +14,7 @@ from relayer.adapter import Adapter, Checkable, Expectation, Header, LogSource
 from relayer.chains import ChainClient
 from relayer.chains.roll_call import Present, roll_call
 from relayer.chains.signers import Opener, openers_of
-from relayer.errors import CallReverted, RelayerError, RpcRefused
+from relayer.errors import CallReverted, RelayerError, RpcRefused, Transient
 from relayer.message import Address, BridgeName, ChainId, Wei
 from relayer.ops.views import Finding
 from relayer.settings import ChainSettings, Settings
@@ -131,8 +132,32 @@ async def check_bridge(chain: ChainClient, adapter: Adapter) -> list[Finding]:
         for expectation in expected:
             findings.append(await _expectation(chain, adapter.name, expectation))
     except RelayerError as error:
-        findings.append(Finding(subject, False, f"could not be checked further: {error}"))
+        text = f"could not be checked further: {error}"
+        is_known = not isinstance(error, Transient)
+        findings.append(Finding(subject, False, text, is_known=is_known))
     return findings
+
+
+async def check_bridges(
+    adapters: Iterable[Adapter], chains: Iterable[ChainClient], *, within_s: float
+) -> list[Finding]:
+    """All contracts of these bridges at once; what does not answer in time is not known."""
+    asked = [(adapter, chain) for adapter in adapters for chain in chains]
+    calls = [asyncio.ensure_future(check_bridge(chain, adapter)) for adapter, chain in asked]
+    if not calls:
+        return []
+    try:
+        await asyncio.wait(calls, timeout=within_s)
+        findings = []
+        for (adapter, chain), call in zip(asked, calls, strict=True):
+            subject = f"bridges.{adapter.name} on {chain.name}"
+            late = Finding(subject, False, f"no answer within {within_s:g} s", is_known=False)
+            findings += call.result() if call.done() else [late]
+        return findings
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def _code(chain: ChainClient, subject: str, sources: Sequence[LogSource]) -> list[Finding]:

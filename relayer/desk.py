@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +14,31 @@ from relayer.acts import Act, Nameable
 from relayer.errors import IllegalTransition, RelayerError
 from relayer.generations import Generations
 from relayer.message import BlockNumber, ChainId, Timestamp, TxHash
+from relayer.offline import bridge_findings
 from relayer.ops.logs import Logging
 from relayer.ops.operator.tokens import Tokens
 from relayer.ops.views import printable
 from relayer.parts import Parts
-from relayer.reloading import differences, refuse_fixed, replaced_files, unreached
+from relayer.reloading import (
+    Reader,
+    contradicted,
+    differences,
+    forget_gone,
+    refuse_fixed,
+    refuse_wrong,
+    replaced_files,
+    unreached,
+)
 from relayer.rereading import ask_again, block_of, chain_named, open_ranges, take_back
 from relayer.sections import effective, secrets_of
-from relayer.settings import Settings, exposed_files, fingerprints, read_tokens
+from relayer.settings import (
+    Exposed,
+    Settings,
+    exposed_files,
+    fingerprints,
+    held_secrets,
+    read_tokens,
+)
 
 TOKENS = "operator.token_files"
 """Fields of files that no agent works with."""
@@ -45,6 +63,7 @@ class Desk:
         self._generations = generations
         self._sources = sources
         self._now = now
+        self._reader = Reader()
         self._asked: _Ask | None = None
         self._signalled = False
         self._files: Mapping[str, str] = {}
@@ -127,8 +146,10 @@ class Desk:
 
     def take_up(self, settings: Settings) -> None:
         """Know the tokens and secrets of these settings; ConfigInvalid when a file is wrong."""
-        self._files = fingerprints(settings)
-        self.tokens.replace(self._secrets(settings))
+        read = _read(settings)
+        self._learn(read)
+        self._files = read.files
+        self.tokens.replace(read.tokens)
 
     async def reload(self) -> dict[str, Any]:
         """Take up the file as it is now; `IllegalTransition` while another reload is under way.
@@ -203,30 +224,33 @@ class Desk:
     async def _reload(self) -> tuple[list[str], list[str]]:
         """What changed, and what of it does not answer."""
         former = self._parts
-        settings = self._sources.reread()
+        read = await self._reader.read(lambda: _read(self._sources.reread()))
+        settings, files = read.settings, read.files
+        self._learn(read)
         refuse_fixed(former.settings, settings)
-        files = fingerprints(settings)  # before they are read: a later change is found next time
-        tokens = self._secrets(settings)
+        refuse_wrong(bridge_findings(settings))
         changes = list(differences(former.settings, settings))
         replaced = replaced_files(self._files, files)
         warnings: list[str] = []
         if changes or any(not field.startswith(TOKENS) for field in replaced):
             warnings = await unreached(former.settings, settings)
-            parts = await self._generations.replace(settings)
-            _forget_gone(former, parts)
-        self.tokens.replace(tokens)
+
+            async def vet(opened: Parts) -> None:
+                warnings.extend(await contradicted(former.settings, opened))
+
+            parts = await self._generations.replace(settings, vet=vet)
+            forget_gone(former, parts)
+        self.tokens.replace(read.tokens)
         self._files = files
         if settings.log.level != former.settings.log.level:
             self._sources.logging.set_level(settings.log.level)
         return [*changes, *(f"{field} holds something else" for field in replaced)], warnings
 
-    def _secrets(self, settings: Settings) -> dict[str, str]:
-        """The tokens of these settings; no secret of theirs is logged from here on."""
-        tokens = {} if settings.operator is None else read_tokens(settings.operator)
-        self._sources.logging.learn([*secrets_of(settings), *tokens.values()])
-        for one in exposed_files(settings):
+    def _learn(self, read: _Read) -> None:
+        """No secret that was read is logged from here on."""
+        self._sources.logging.learn([*read.secrets, *read.tokens.values()])
+        for one in read.exposed:
             self._log.warning("secret_file_exposed", field=one.field, text=one.text)
-        return tokens
 
     async def _note(self, outcome: str, detail: str) -> None:
         """The line of a signal; a request's own is written where it came in."""
@@ -241,25 +265,34 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
+class _Read:
+    """A configuration, and what stands in the files that it names."""
+
+    settings: Settings
+    files: Mapping[str, str]
+    """Digests of what is read again only when a signer or the API is opened."""
+    tokens: Mapping[str, str]
+    secrets: Sequence[str]
+    exposed: Sequence[Exposed]
+
+
+def _read(settings: Settings) -> _Read:
+    """Read every file that is named; ConfigInvalid when a token is no good."""
+    return _Read(
+        settings,
+        fingerprints(settings),  # first: what changes from here on is found next time
+        {} if settings.operator is None else read_tokens(settings.operator),
+        [*secrets_of(settings), *held_secrets(settings, os.environ)],
+        exposed_files(settings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class _Ask:
     """A reload that somebody wants, and whoever waits for its answer."""
 
     answer: asyncio.Future[dict[str, Any]]
     by_signal: bool
-
-
-def _forget_gone(former: Parts, parts: Parts) -> None:
-    """No series must go on telling of chains, endpoints and signers that are not configured."""
-    metrics = parts.metrics
-    for name, chain in former.chains.items():
-        now = parts.chains.get(name)
-        if now is None:
-            metrics.forget(chain=name)
-            continue
-        for endpoint in {one.name for one in chain.health()} - {one.name for one in now.health()}:
-            metrics.forget(chain=name, endpoint=endpoint)
-        for signer in former.signers_of(name) - parts.signers_of(name):
-            metrics.forget(chain=name, signer=signer)
 
 
 def _retrieved(answer: asyncio.Future[dict[str, Any]]) -> None:

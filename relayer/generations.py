@@ -77,13 +77,14 @@ class Generations(Generic[P]):
             else:
                 work.result()  # an error of its own: nobody asked it to end
 
-    async def replace(self, settings: Settings) -> P:
+    async def replace(self, settings: Settings, *, vet: Callable[[P], Awaitable[None]]) -> P:
         """Have a generation of these settings take over; returns its parts when it works.
 
-        Whatever its opening raises is raised, and the present one goes on as if nothing had been.
+        Whatever its opening, or `vet`, raises is raised, and the present one goes on as if nothing
+        had been.
         """
         async with self._turn:
-            opened = self._next = await self._opened(settings)
+            opened = self._next = await self._opened(settings, vet)
             self._handed_over.set()
             await opened.works.wait()
             return opened.parts
@@ -95,9 +96,13 @@ class Generations(Generic[P]):
                 if opened is not None:
                     stack.push_async_callback(opened.stack.aclose)
 
-    async def _opened(self, settings: Settings) -> _Opened[P]:
+    async def _opened(
+        self, settings: Settings, vet: Callable[[P], Awaitable[None]] | None = None
+    ) -> _Opened[P]:
         async with contextlib.AsyncExitStack() as stack:
             parts = await stack.enter_async_context(self._open(settings))
+            if vet is not None:
+                await vet(parts)
             return _Opened(parts, stack.pop_all())
 
     async def _started(self, parts: P) -> None:

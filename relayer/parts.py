@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from relayer.chains import ChainClient
-from relayer.message import Address, ChainId, Route
+from relayer.message import Address, ChainId, Route, TreeId
 from relayer.ops.api import ApiMetrics
 from relayer.ops.metrics import Metrics
 from relayer.pipeline.lane import ChainBells, Engine
@@ -45,3 +45,13 @@ class Parts:
     def routes(self) -> set[Route]:
         """Every route that the configured bridges carry."""
         return {route for one in self.engine.adapters.values() for route in one.routes()}
+
+    @property
+    def trees(self) -> set[TreeId]:
+        """Every tree that the configured bridges keep."""
+        return {tree.id for one in self.engine.adapters.values() for tree in one.trees()}
+
+    @property
+    def webhooks(self) -> set[str]:
+        """The configured webhooks by name."""
+        return {webhook.name for webhook in self.settings.webhooks}

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import concurrent.futures
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from relayer.chains.roll_call import roll_call
+from relayer.checkup import check_bridges
 from relayer.errors import ConfigInvalid
+from relayer.ops.views import Finding
+from relayer.parts import Parts
 from relayer.settings import ChainSettings, Settings
 
 FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
 """Sections that the parts of the process outside of any generation were made from."""
 BY_NAME = ("chains", "bridges")
+READ_WITHIN_S = 10.0
+ASK_WITHIN_S = 15.0
+
+T = TypeVar("T")
 
 
 def refuse_fixed(former: Settings, settings: Settings) -> None:
@@ -28,6 +38,39 @@ def refuse_fixed(former: Settings, settings: Settings) -> None:
                 for name in names
             )
         )
+
+
+class Reader:
+    """Reads files apart from everything else: a mount that hangs must not stop what works."""
+
+    def __init__(self, *, within_s: float = READ_WITHIN_S) -> None:
+        self._within_s = within_s
+        self._thread: threading.Thread | None = None
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises; ConfigInvalid when it takes too long."""
+        if self._thread is not None and self._thread.is_alive():
+            raise ConfigInvalid("the files of an earlier reload still cannot be read")
+        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            answer.set_running_or_notify_cancel()
+            try:
+                answer.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                answer.set_exception(error)
+
+        # None of the loop's threads, and a daemon: the end of the process waits for those.
+        self._thread = threading.Thread(target=run, name="reload", daemon=True)
+        self._thread.start()
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await asyncio.wrap_future(answer)
+        except TimeoutError:
+            raise ConfigInvalid(
+                f"the configuration, or a file that it names, could not be read within"
+                f" {self._within_s:g} s: is it a pipe, or on a mount that hangs?"
+            ) from None
 
 
 async def unreached(former: Settings, settings: Settings) -> list[str]:
@@ -62,6 +105,51 @@ async def unreached(former: Settings, settings: Settings) -> list[str]:
 
 def _way_to(chain: ChainSettings) -> tuple[object, ...]:
     return chain.id, chain.endpoints, chain.quorum
+
+
+async def contradicted(former: Settings, parts: Parts) -> list[str]:
+    """What could not be asked about bridges that are new or changed.
+
+    ConfigInvalid when a chain says otherwise than the configuration, for example that there is no
+    code at an address. Bridges that are as before are not asked about.
+    """
+    changed = [
+        adapter
+        for name, adapter in parts.engine.adapters.items()
+        if former.bridges.get(name) != parts.settings.bridges[name]
+    ]
+    findings = await check_bridges(changed, parts.chains.values(), within_s=ASK_WITHIN_S)
+    refuse_wrong([finding for finding in findings if finding.is_known])
+    return [f"{one.subject}: {one.text}" for one in findings if not one.is_known]
+
+
+def refuse_wrong(findings: Iterable[Finding]) -> None:
+    """ConfigInvalid with a line for each finding that is not well."""
+    wrong = [f"{finding.subject}: {finding.text}" for finding in findings if not finding.ok]
+    if wrong:
+        raise ConfigInvalid("\n".join(wrong))
+
+
+def forget_gone(former: Parts, parts: Parts) -> None:
+    """No series must go on telling of what is not configured any more: an alert would stay on."""
+    metrics, api_metrics = parts.metrics, parts.api_metrics
+    for bridge in former.engine.adapters.keys() - parts.engine.adapters.keys():
+        metrics.forget(bridge=bridge)
+    for route in former.routes - parts.routes:
+        metrics.forget(route=str(route))
+    for tree in former.trees - parts.trees:
+        metrics.forget(tree=tree)
+    for webhook in former.webhooks - parts.webhooks:
+        api_metrics.forget_webhook(webhook)
+    for name, chain in former.chains.items():
+        now = parts.chains.get(name)
+        if now is None:
+            metrics.forget(chain=name)
+            continue
+        for endpoint in {one.name for one in chain.health()} - {one.name for one in now.health()}:
+            metrics.forget(chain=name, endpoint=endpoint)
+        for signer in former.signers_of(name) - parts.signers_of(name):
+            metrics.forget(chain=name, signer=signer)
 
 
 def replaced_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

@@ -63,7 +63,12 @@ class Vitals:
             for spec in adapter.trees():
                 metrics.declare_tree(spec.id)
         for chain in parts.chains.values():
-            metrics.declare_chain(chain.name, endpoints=[one.name for one in chain.health()])
+            metrics.declare_chain(
+                chain.name,
+                endpoints=[one.name for one in chain.health()],
+                signers=parts.signers_of(chain.name),
+            )
+        parts.api_metrics.declare_webhooks(parts.webhooks)
 
     async def tick(self) -> bool:
         """Counts, ages, health and, now and then, balances."""
@@ -91,6 +96,8 @@ class Vitals:
         self._balances_at = self._parts.engine.now() + BALANCES_EVERY_S
         for name, chain in self._parts.chains.items():
             signers = sorted(self._parts.signers_of(name))
+            for signer in signers:  # it may have been opened after we began
+                self._parts.metrics.declare_signer(name, signer)
             with contextlib.suppress(RelayerError):  # a chain that is down has its own metric
                 for address, account in zip(signers, await chain.accounts(signers), strict=True):
                     self._parts.metrics.balance(name, address, account.balance)

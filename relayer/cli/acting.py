@@ -23,9 +23,9 @@ from relayer.errors import (
     RelayerError,
     Transient,
 )
-from relayer.ops.logs import Redactor
+from relayer.ops.logs import Redactor, without_secrets
 from relayer.ops.views import printable
-from relayer.settings import Settings, read_tokens, secrets_in
+from relayer.settings import Settings, held_secrets, read_tokens, secrets_in
 
 if TYPE_CHECKING:
     from relayer.store import Store
@@ -59,7 +59,7 @@ async def written_down(
         raise
     finally:
         given = {key: value for key, value in arguments.items() if value not in (None, False, ())}
-        text = hide(json.dumps(given, ensure_ascii=False))
+        text = json.dumps(without_secrets(given, hide), ensure_ascii=False)
         act = Act(store.now(), whoami(), "local", what, text, outcome, hide(detail))
         try:
             await store.note_act(act)
@@ -72,7 +72,7 @@ def hider(settings: Settings) -> Callable[[str], str]:
     """Takes the secrets and tokens of this configuration out of what a person wrote."""
     from relayer.sections import secrets_of
 
-    secrets = secrets_in(settings)
+    secrets = [*secrets_in(settings), *held_secrets(settings, os.environ)]
     with contextlib.suppress(ConfigInvalid):  # a wrong section must not keep anybody from acting
         secrets += secrets_of(settings)
     if settings.operator is not None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from relayer.cli.checks import findings_table, offline_findings
+from relayer.cli.checks import findings_table
 from relayer.cli.health import ask, reachable
 from relayer.cli.invocation import FAILURE, OK, Invocation, common, with_invocation
 from relayer.cli.messages import opened_store
 from relayer.errors import RelayerError
 from relayer.message import ChainId, Reason, Status
+from relayer.offline import offline_findings
 from relayer.ops.views import SENTENCES, Finding, finding_view, iso, printable
 from relayer.settings import Settings
 

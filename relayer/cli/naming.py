@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from relayer.acts import Nameable, PauseKind
-from relayer.cli.checks import offline_adapter
 from relayer.cli.invocation import Invocation
 from relayer.errors import RelayerError
 from relayer.message import Address, ChainId, Route
+from relayer.offline import offline_adapter
 from relayer.settings import Settings
 
 if TYPE_CHECKING:

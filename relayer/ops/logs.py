@@ -5,13 +5,14 @@ The last step before a line is written hides secrets and bounds every value, who
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -28,7 +29,7 @@ HIDDEN = "[hidden]"
 SHORTEST_SECRET = 6
 """Shorter strings would hide ordinary words."""
 LONG_SEGMENT = 12
-"""A path segment of a URL from here on may be a key; `v2` and `mainnet` are not."""
+"""A path segment or user name of a URL from here on may be a key; `v2` and `default` are not."""
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -40,6 +41,7 @@ _EVENT = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 _SECRET_FIELD = re.compile(
     r"(secret|passw|api_?key|private|mnemonic|token$|authorization|credential|^url$|_url$|^raw$)"
 )
+_HEX_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]{1,20})://([^\s/?#'\"<>]*)([^\s'\"<>)\]]*)", re.IGNORECASE)
 
 
@@ -138,10 +140,11 @@ class Redactor:
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Hide these as well."""
-        self._parts |= {part for secret in secrets for part in _private_parts(secret)}
+        """Hide these as well, also where they are quoted."""
+        parts = {part for secret in secrets for part in _private_parts(secret)}
+        self._parts |= {spelt for part in parts for spelt in _spellings(part)}
         longest_first = sorted(self._parts, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if self._parts else None
+        self._known = re.compile("|".join(map(_pattern, longest_first))) if self._parts else None
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         return {key: self._field(key, value, 0) for key, value in event.items()}
@@ -184,8 +187,22 @@ class Redactor:
         return self.text(str(value))
 
 
+def without_secrets(value: Any, hide: Callable[[str], str]) -> Any:
+    """Plain data with every text in it, names too, passed through `hide`.
+
+    Before it is written as JSON: a secret with a quote in it is spelt differently there.
+    """
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, Mapping):
+        return {hide(str(key)): without_secrets(item, hide) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item, hide) for item in value]
+    return value
+
+
 def _private_parts(secret: str) -> list[str]:
-    """What to blot out: of a URL its password, long path segments and query values, else all."""
+    """What to blot out: of a URL password, query values, long segments and user, else all."""
     if "://" not in secret:
         return [secret] if len(secret) >= SHORTEST_SECRET else []
     try:
@@ -193,9 +210,25 @@ def _private_parts(secret: str) -> list[str]:
         password = url.password or ""
     except ValueError:
         return [secret]
-    segments = [s for s in url.path.split("/") if len(s) >= LONG_SEGMENT]
-    values = [value for _, value in parse_qsl(url.query)]
-    return segments + [s for s in (password, *values) if len(s) >= SHORTEST_SECRET]
+    places = [url.username or "", *url.path.split("/")]
+    long = [part for place in places for part in (place, unquote(place))]
+    values = [password, unquote(password), *(value for _, value in parse_qsl(url.query))]
+    return [
+        *(part for part in long if len(part) >= LONG_SEGMENT),
+        *(part for part in values if len(part) >= SHORTEST_SECRET),
+    ]
+
+
+def _spellings(secret: str) -> set[str]:
+    """A secret as it is, and as JSON and error texts quote it."""
+    quoted = json.dumps(secret), json.dumps(secret, ensure_ascii=False), repr(secret)
+    return {secret, *(text[1:-1] for text in quoted)}
+
+
+def _pattern(secret: str) -> str:
+    """What finds a secret; a key is the same key in capitals, and without its prefix."""
+    key = _HEX_KEY.fullmatch(secret)
+    return re.escape(secret) if key is None else f"(?i:{key.group(1)})"
 
 
 def _public_part(found: re.Match[str]) -> str:

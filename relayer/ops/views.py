@@ -85,6 +85,8 @@ class Finding:
     """What was found, and the way out when it is not well."""
     warns: bool = False
     """It works, and a person should change it all the same."""
+    is_known: bool = True
+    """Whether anybody answered; what is not known may be well."""
 
 
 def finding_view(finding: Finding) -> dict[str, Any]:

@@ -23,6 +23,8 @@ ANSWER_WITHIN_S = 5.0
 IDLE_S = 10.0
 """Seconds a connection may be without a whole request: idle, half sent, or sent drop by drop."""
 STOP_WITHIN_S = 2.0
+LONGEST_VALUE = 100
+"""Characters of a wrong value that are told back."""
 
 UNREADABLE = (
     "what is stored cannot be read; a message's record is made anew when its block is read again,"
@@ -175,7 +177,7 @@ class Refused(Exception):
         if field is not None:
             self._error["field"] = field
         if value is not None:
-            self._error["value"] = printable(value, 100)
+            self._error["value"] = value
         self._headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
         if status == 401:
             self._headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
@@ -189,7 +191,10 @@ class Refused(Exception):
 
     def answer(self) -> web.Response:
         """The error as `{"error": {code, text, field?, value?}}`."""
-        return web.json_response({"error": self._error}, status=self.status, headers=self._headers)
+        told = dict(self._error)
+        if "value" in told:  # cut here and not before, so that no part of a secret is left over
+            told["value"] = printable(told["value"], LONGEST_VALUE)
+        return web.json_response({"error": told}, status=self.status, headers=self._headers)
 
 
 _CODES = {

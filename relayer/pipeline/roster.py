@@ -7,24 +7,20 @@ until it answers, and the lane then takes it in.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
 from relayer.chains.signers import Opener, Signer
 from relayer.errors import ConfigInvalid, SignerUnavailable
-from relayer.message import Address
 
 
 class Roster:
     """Opens a lane's signers; an `Agent` as long as some are missing."""
 
-    def __init__(
-        self, chain: str, openers: Sequence[Opener], *, on_open: Callable[[Address], None]
-    ) -> None:
+    def __init__(self, chain: str, openers: Sequence[Opener]) -> None:
         self.signers: tuple[Signer, ...] = ()
         self._missing = list(openers)
-        self._on_open = on_open
         self._grew = asyncio.Event()
         self.name = f"roster:{chain}"
         self._log = structlog.get_logger("relayer").bind(agent=self.name, chain=chain)
@@ -78,9 +74,14 @@ class Roster:
             signer = await opener.open()
         except (ConfigInvalid, SignerUnavailable) as error:
             return error
+        if any(one.address == signer.address for one in self.signers):
+            await signer.aclose()  # two would take the same nonces
+            return ConfigInvalid(
+                f"{opener.at}: signs as {signer.address}, like another signer of this chain:"
+                " take one of them out"
+            )
         self._missing.remove(opener)
         self.signers = (*self.signers, signer)
         self._grew.set()
         self._grew = asyncio.Event()
-        self._on_open(signer.address)
         return None

@@ -13,10 +13,11 @@ from relayer.settings.chain import (
     NativeSettings,
 )
 from relayer.settings.explaining import Problem, parse_section, problems_in
-from relayer.settings.files import Exposed, exposed_files, fingerprints
+from relayer.settings.files import Exposed, exposed_files, fingerprints, held_secrets
 from relayer.settings.masking import masked, secrets_in
 from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
 from relayer.settings.reading import load_settings, read_tokens
+from relayer.settings.regular import read_regular
 from relayer.settings.service import (
     HttpSettings,
     LogSettings,
@@ -70,12 +71,14 @@ __all__ = [
     "body_pattern",
     "exposed_files",
     "fingerprints",
+    "held_secrets",
     "is_loopback",
     "json_schema",
     "load_settings",
     "masked",
     "parse_section",
     "problems_in",
+    "read_regular",
     "read_tokens",
     "secrets_in",
 ]

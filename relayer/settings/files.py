@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from relayer.settings.regular import read_regular
 from relayer.settings.whole import Settings
 
 READ_AT_MOST = 4 * 1024 * 1024
@@ -55,6 +56,26 @@ def fingerprints(settings: Settings) -> Mapping[str, str]:
     return {field: _digest(path) for field, path in _named(settings)}
 
 
+def held_secrets(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Keys and passwords that signers are opened with, only to be hidden; unreadable ones are
+    left out, and what a keystore holds is not known."""
+    found = []
+    for signer in (one for chain in settings.chains.values() for one in chain.signers):
+        if signer.key_env is not None:
+            found.append(environ.get(signer.key_env, ""))
+        for path in (signer.key_file, signer.keystore_password_file):
+            if path is not None:
+                found.append(_text(path))
+    return [text for text in map(str.strip, found) if text]
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_regular(path, READ_AT_MOST).decode("utf-8", "replace")
+    except OSError:
+        return ""  # whoever opens the signer says so
+
+
 def _named(settings: Settings) -> Iterator[tuple[str, Path]]:
     if settings.operator is not None:
         for place, path in enumerate(settings.operator.token_files):
@@ -69,7 +90,6 @@ def _named(settings: Settings) -> Iterator[tuple[str, Path]]:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.sha256(file.read(READ_AT_MOST)).hexdigest()
+        return hashlib.sha256(read_regular(path, READ_AT_MOST)).hexdigest()
     except OSError:
         return ""

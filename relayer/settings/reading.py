@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from relayer.errors import ConfigInvalid
 from relayer.settings.explaining import parse_section
+from relayer.settings.regular import read_regular
 from relayer.settings.service import OperatorSettings
 from relayer.settings.values import SECRETS, from_home
 from relayer.settings.whole import Settings
@@ -32,7 +33,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     Relative paths are relative to the working directory, `~` is the user's home. ConfigInvalid
     says what is wrong where.
     """
-    text = _read_text(path, f"{path}: cannot read the configuration")
+    text = _read_text(path, f"{path}: cannot read the configuration", read=_read_configuration)
     try:
         raw = read_yaml(text)
         if not isinstance(raw, dict):
@@ -65,11 +66,18 @@ def read_tokens(settings: OperatorSettings) -> dict[str, str]:
     return tokens
 
 
-def _read_text(path: Path, failure: str) -> str:
-    """A file's text, bounded also where the file is a pipe or a device."""
+def _read_configuration(path: Path, most: int) -> bytes:
+    """Also from a pipe: at the start it may come from another program."""
+    with path.open("rb") as file:
+        return file.read(most)
+
+
+def _read_text(
+    path: Path, failure: str, *, read: Callable[[Path, int], bytes] = read_regular
+) -> str:
+    """A file's text, within bounds; ConfigInvalid begins with `failure`."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        content = read(path, MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ConfigInvalid(f"{failure}: it is larger than {MAX_FILE_BYTES} bytes")
         return content.decode("utf-8")

@@ -47,6 +47,10 @@ class Scene:
     def write(self, config: dict[str, Any]) -> None:
         self.world.config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
 
+    def present(self) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load(self.world.config_path.read_text(encoding="utf-8"))
+        return found
+
     async def ask(
         self, method: str, path: str, body: Any = None, token: str = TOKEN
     ) -> tuple[int, Any]:
@@ -80,16 +84,29 @@ class Scene:
         await until(there)
 
     async def gone_again(self, whole: dict[str, Any]) -> None:
-        """Take the third chain away: no series goes on telling of it."""
-        assert 'chain="gamma"' in await self.metrics()
+        """Take a chain, its bridge and a webhook away: no series goes on telling of them."""
+        hook = {"name": "shop", "url": "https://127.0.0.1:1/", "secret": "planted-" + "c3" * 16}
+        self.write({**self.present(), "webhooks": [hook]})
+        assert (await self.ask("POST", "reload"))[0] == 200
+        words = (
+            *('chain="gamma"', 'webhook="shop"'),
+            *('gas_spent_total{route="third', 'audit_missing_leaves{tree="third'),
+        )
+
+        async def told_of_all() -> bool:
+            shown = await self.metrics()
+            return all(word in shown for word in words)
+
+        await until(told_of_all)  # scrapes of the same second share one rendering
         self.write(without(whole, "gamma"))
         code, told = await self.ask("POST", "reload")
         assert (code, told["changes"][:1]) == (200, ["chains.gamma removed"])
 
         async def forgotten() -> bool:
-            return 'chain="gamma"' not in await self.metrics()
+            shown = await self.metrics()
+            return not any(word in shown for word in words)
 
-        await until(forgotten)  # scrapes of the same second share one rendering
+        await until(forgotten)
 
     async def metrics(self) -> str:
         async with self.session.get(f"{self.relayer.url}/metrics") as answer:
@@ -221,6 +238,13 @@ async def test_a_wrong_file_changes_nothing_and_is_named(scene: Scene) -> None:
         ),
         (_changed(good, id=99), "99"),
         (_changed(good, signers=[{"key_file": "/nowhere"}]), "chains.alpha.signers[0]"),
+        ({**good, "bridges": {}}, "bridges: is empty: nothing would be relayed"),
+        (_without_code(good), "no code at 0x" + "c0de" * 10),
+        (
+            {**good, "bridges": {"hyperlane": bridge, "again": bridge}},
+            "bridges.hyperlane: has the contracts of bridges.again",
+        ),
+        (_signing_twice(good), "like another signer of this chain: take one of them out"),
         (_with_dead_chain(good), "chains.dead: 0 of 1 endpoints answer"),
     ]
     for config, text in wrong:
@@ -250,6 +274,23 @@ async def test_a_wrong_file_changes_nothing_and_is_named(scene: Scene) -> None:
     code, told = await scene.call("reload")
     assert (code, "chains.dead" in told["error"]["text"]) == (2, True)
     assert len(scene.told("reload_refused")) == len(wrong) + 3
+
+
+def _without_code(config: dict[str, Any]) -> dict[str, Any]:
+    """The mailbox of one chain is where there is none."""
+    bridge = config["bridges"]["hyperlane"]
+    alpha = {**bridge["chains"]["alpha"], "mailbox": "0x" + "c0de" * 10}
+    chains = {**bridge["chains"], "alpha": alpha}
+    return {**config, "bridges": {"hyperlane": {**bridge, "chains": chains}}}
+
+
+def _signing_twice(config: dict[str, Any]) -> dict[str, Any]:
+    """The same key from a second file."""
+    (signer, *_) = config["chains"]["alpha"]["signers"]
+    path = Path(signer["key_file"])
+    copy = path.with_name("copy")
+    copy.write_text(path.read_text(encoding="ascii"), encoding="ascii")
+    return _changed(config, signers=[signer, {**signer, "key_file": str(copy)}])
 
 
 def _with_dead_chain(config: dict[str, Any]) -> dict[str, Any]:

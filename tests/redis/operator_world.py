@@ -25,6 +25,7 @@ from tests.redis.sample_facts import BRIDGE, ONE, TEN
 
 OLD_TOKEN = "old-" + "0123456789abcdef" * 2
 NEW_TOKEN = "new-" + "fedcba9876543210" * 2
+QUOTED_TOKEN = 'quo"ted\\-' + "0123456789abcdef" * 2
 ROUTE = Route(BRIDGE, ONE, TEN)
 SIGNER = Address("0x" + "ab" * 20)
 
@@ -98,7 +99,7 @@ class OperatorWorld:
             self.metrics,
             now=store.now,
             clock=lambda: self.seconds,
-            hide=Redactor((OLD_TOKEN, NEW_TOKEN)).without_known,
+            hide=Redactor((OLD_TOKEN, NEW_TOKEN, QUOTED_TOKEN)).without_known,
         )
         self.app = build_app(store=store, running=self.process, door=door, now=store.now)
         self.session: aiohttp.ClientSession

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from relayer import __version__, protocols
 from relayer.adapter import Call, Clock, Done, Refuse, Step, Wait
 from relayer.cli import main
-from relayer.cli.checks import full_schema, offline_findings
+from relayer.cli.checks import full_schema
 from relayer.cli.invocation import CommonGroup, Invocation, common, exit_code
 from relayer.cli.service import step_view
 from relayer.errors import (
@@ -33,6 +33,7 @@ from relayer.errors import (
     UnknownRecord,
 )
 from relayer.message import Address, BridgeName, Gate, Reason, Timestamp
+from relayer.offline import offline_findings
 from relayer.settings import load_settings, secrets_in
 from tests.unit.sample_records import id_of, tx_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from relayer.cli.acting import written_down
 from relayer.errors import IllegalTransition, RelayerError, StoreUnavailable
 from relayer.message import Timestamp
 from relayer.settings import Settings
+from relayer.settings.service import OperatorSettings
 
 SETTINGS = Settings.model_validate(
     {"chains": {"one": {"id": 1, "endpoints": [{"url": "http://127.0.0.1:1/v2/planted-secret"}]}}}
@@ -74,3 +76,19 @@ async def test_what_was_done_stays_done_when_the_log_is_away(
     assert "audit log has no line of this (redis went away)" in capsys.readouterr().err
     with pytest.raises(IllegalTransition):
         await act(Log(is_away=True), IllegalTransition("it is dead"))
+
+
+async def test_a_secret_with_quotes_in_it_is_not_written_down(tmp_path: Path) -> None:
+    """The arguments are kept as JSON, where it is spelt otherwise."""
+    token = 'planted"token\\' + "x" * 32
+    file = tmp_path / "token"
+    file.write_text(token, encoding="ascii")
+    settings = SETTINGS.model_copy(update={"operator": OperatorSettings(token_files=[file])})
+    log = Log()
+
+    async def work() -> str:
+        return "done"
+
+    arguments = {"why": f"see {token}"}
+    await written_down(settings, log, "pause", arguments, work(), told=str)  # type: ignore[arg-type]
+    assert log.lines[0].arguments == '{"why": "see [hidden]"}'

@@ -23,6 +23,10 @@ def named(name: str) -> Settings:
     return BASE.model_copy(update={"instance": name})
 
 
+async def content(_parts: str) -> None:
+    """Nothing is found against it."""
+
+
 @dataclass
 class Stage:
     """What generations do, in the order they do it."""
@@ -81,10 +85,10 @@ async def test_the_next_is_opened_before_the_present_stops() -> None:
     stage = Stage()
     async with asyncio.timeout(10), running(stage) as (generations, _):
         assert generations.present == "first"
-        assert await generations.replace(named("second")) == "second"
+        assert await generations.replace(named("second"), vet=content) == "second"
         assert generations.present == "second"
         assert await stage.at_work.get() == "second"
-        await generations.replace(named("third"))
+        await generations.replace(named("third"), vet=content)
         assert await stage.at_work.get() == "third"
     assert stage.told == [
         *("first opened", "first works", "second opened", "first stopped", "first closed"),
@@ -98,10 +102,24 @@ async def test_what_cannot_be_opened_changes_nothing() -> None:
     stage = Stage(unopenable={"bad"})
     async with asyncio.timeout(10), running(stage) as (generations, task):
         with pytest.raises(ConfigInvalid, match="bad is no good"):
-            await generations.replace(named("bad"))
+            await generations.replace(named("bad"), vet=content)
         assert stage.told == ["first opened", "first works"]
         assert not task.done()
-        assert await generations.replace(named("good")) == "good"
+        assert await generations.replace(named("good"), vet=content) == "good"
+
+
+async def test_what_is_found_wrong_once_it_is_open_changes_nothing() -> None:
+    """It is closed again, and the present one works on."""
+
+    async def against(parts: str) -> None:
+        raise ConfigInvalid(f"{parts} has no code")
+
+    stage = Stage()
+    async with asyncio.timeout(10), running(stage) as (generations, _):
+        with pytest.raises(ConfigInvalid, match="bad has no code"):
+            await generations.replace(named("bad"), vet=against)
+        assert stage.told == ["first opened", "first works", "bad opened", "bad closed"]
+        assert generations.present == "first"
 
 
 async def test_an_error_of_a_generation_is_raised() -> None:
@@ -118,7 +136,7 @@ async def test_a_generation_that_does_not_stop_ends_the_service() -> None:
     """Two generations at once would be worse than none."""
     stage = Stage(unstoppable=True)
     async with asyncio.timeout(10), running(stage) as (generations, task):
-        asking = asyncio.create_task(generations.replace(named("second")))
+        asking = asyncio.create_task(generations.replace(named("second"), vet=content))
         with pytest.raises(Fatal, match="do not stop"):
             await task
         assert generations.is_stuck
@@ -137,7 +155,7 @@ async def test_what_fails_at_a_hand_over_is_told_and_the_next_takes_over(
         if fails_first:
             stage.failing.set()
         with structlog.testing.capture_logs() as logs:
-            await generations.replace(named("second"))
+            await generations.replace(named("second"), vet=content)
         stage.fails_to_stop = False
         stage.failing.clear()
         assert not task.done()
@@ -151,7 +169,7 @@ async def test_reloads_at_once_come_one_after_another() -> None:
     stage = Stage()
     async with asyncio.timeout(10), running(stage) as (generations, _):
         names = [f"n{number}" for number in range(4)]
-        await asyncio.gather(*(generations.replace(named(name)) for name in names))
+        await asyncio.gather(*(generations.replace(named(name), vet=content) for name in names))
         assert generations.present == "n3"
     assert [one for one in stage.told if one.endswith("closed")] == [
         f"{name} closed" for name in ("first", *names)

@@ -166,3 +166,43 @@ def test_secrets_learned_later_are_hidden_from_loggers_that_there_are(
     told.learn(["second-secret"])
     bound.info("leak", text="first-secret second-secret")
     assert "secret" not in stream.getvalue().replace("[hidden]", "")
+
+
+def test_a_secret_is_hidden_as_json_and_errors_quote_it() -> None:
+    """A token may hold quotes and backslashes, which are written otherwise inside of a text."""
+    secret = "to\"ken\\with-both'"
+    redactor = logs.Redactor([secret])
+    for text in (secret, json.dumps({"why": secret}), repr(secret), f"see {secret!r}"):
+        assert "ken" not in redactor.without_known(text)
+
+
+def test_plain_data_is_hidden_before_it_is_quoted() -> None:
+    """Every text, however deep, and the names of fields."""
+    hide = logs.Redactor(["swordfish"]).without_known
+    data = {"swordfish": [{"a": "a swordfish"}, 1, None], "b": True}
+    assert logs.without_secrets(data, hide) == {
+        "[hidden]": [{"a": "a [hidden]"}, 1, None],
+        "b": True,
+    }
+
+
+def test_a_key_is_hidden_with_and_without_its_prefix_and_in_capitals() -> None:
+    """The same number is the same secret; another one is a hash that people write about."""
+    key, other = "ab" * 32, "cd" * 32
+    for known in (key, "0x" + key, key.upper()):
+        redactor = logs.Redactor([known])
+        for text in (key, "0x" + key, key.upper()):
+            assert key not in redactor.without_known(f"see {text}.").lower()
+        assert redactor.without_known(other) == other
+
+
+def test_a_long_user_name_of_a_url_is_a_key_and_a_word_is_none() -> None:
+    """Providers take keys in the user part; `default` is a word of Redis."""
+    redactor = logs.Redactor([f"https://{KEY}:x@rpc.example", "redis://default:swordfish@h/0"])
+    assert redactor.without_known(f"{KEY} default swordfish") == "[hidden] default [hidden]"
+
+
+def test_an_escaped_password_is_hidden_as_it_is_meant() -> None:
+    """A client that complains of it has taken the escapes out."""
+    redactor = logs.Redactor(["redis://:pass%20word@h/0"])
+    assert redactor.without_known("pass%20word, pass word") == "[hidden], [hidden]"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from relayer.errors import ConfigInvalid
-from relayer.reloading import replaced_files, unreached
+from relayer.reloading import Reader, replaced_files, unreached
 from relayer.settings import Settings
 from tests.unit.chain_node import CHAIN, Node, running
 
@@ -79,3 +80,27 @@ def test_a_file_with_something_else_in_it_is_found_and_a_new_one_is_none() -> No
     """What comes and goes with the configuration is told as a change of that."""
     before = {"a": "1", "b": "2", "gone": "3"}
     assert replaced_files(before, {"a": "1", "b": "x", "new": "4"}) == ["b"]
+
+
+async def test_a_file_that_hangs_is_given_up_and_asked_for_by_nobody_else() -> None:
+    """One thread waits for it, however often a reload is asked for."""
+    reader, hang = Reader(within_s=0.05), threading.Event()
+    with pytest.raises(ConfigInvalid, match=r"could not be read within 0.05 s"):
+        await reader.read(hang.wait)
+    with pytest.raises(ConfigInvalid, match="earlier reload"):
+        await reader.read(lambda: 1)
+    hang.set()
+    for thread in threading.enumerate():
+        if thread.name == "reload":
+            thread.join(timeout=10)
+    assert await reader.read(lambda: 1) == 1
+
+
+async def test_what_reading_finds_wrong_is_told_where_it_is_awaited() -> None:
+    """As if it had been read here."""
+
+    def wrong() -> None:
+        raise ConfigInvalid("chains: are missing")
+
+    with pytest.raises(ConfigInvalid, match="chains: are missing"):
+        await Reader().read(wrong)

@@ -11,8 +11,17 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from relayer.chains.signers.local import load_local
 from relayer.cli import main
-from relayer.settings import exposed_files, fingerprints, load_settings
+from relayer.cli.acting import hider
+from relayer.errors import ConfigInvalid
+from relayer.settings import (
+    exposed_files,
+    fingerprints,
+    held_secrets,
+    load_settings,
+    read_tokens,
+)
 
 FILES = {
     "key": "11" * 32,
@@ -130,3 +139,35 @@ def test_what_a_file_holds_is_known_by_its_digest(config: Path) -> None:
     assert changed == {FIELDS["key"], FIELDS["token"]}
     assert after[FIELDS["token"]] == ""
     assert "22" * 32 not in str(after)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_nobody_waits_for_it(config: Path) -> None:
+    """Whoever opens it would wait for its writer: no signer, token or URL comes from one."""
+    whole = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings = load_settings(config, {})
+    for name in ("token", "key", "password"):
+        at = config.parent / name
+        at.unlink()
+        os.mkfifo(at)
+    assert settings.operator is not None
+    with pytest.raises(ConfigInvalid, match=r"operator.token_files\[0\].*no regular file"):
+        read_tokens(settings.operator)
+    with pytest.raises(ConfigInvalid, match=r"key_file: cannot read .*no regular file"):
+        load_local(settings.chains["one"].signers[0], {})
+    assert fingerprints(settings)[FIELDS["token"]] == ""
+    assert held_secrets(settings, {}) == []
+    os.mkfifo(config.parent / "pipe")
+    whole["redis"]["url_file"] = str(config.parent / "pipe")
+    config.write_text(yaml.safe_dump(whole), encoding="utf-8")
+    with pytest.raises(ConfigInvalid, match=r"redis.url_file: cannot read .*no regular file"):
+        load_settings(config, {})
+
+
+def test_keys_and_passwords_are_known_to_whoever_hides_them(config: Path) -> None:
+    """Also a key in the environment; what cannot be read stands in nobody's way."""
+    whole = yaml.safe_load(config.read_text(encoding="utf-8"))
+    whole["chains"]["one"]["signers"] += [{"key_env": "KEY"}, {"key_file": "/nowhere/key"}]
+    config.write_text(yaml.safe_dump(whole), encoding="utf-8")
+    settings = load_settings(config, {})
+    assert held_secrets(settings, {"KEY": "22" * 32}) == ["11" * 32, "guess me", "22" * 32]
+    assert hider(settings)(f"0x{'11' * 32} guess me") == "0x[hidden] [hidden]"

@@ -15,6 +15,7 @@ from eth_account import Account
 
 from relayer.errors import ConfigInvalid
 from relayer.foreign_json import parse_json
+from relayer.settings import read_regular
 
 MAX_KEY_FILE = 64 * 1024
 """Bytes; a keystore is under 1 KiB."""
@@ -24,8 +25,7 @@ OWNER_ONLY = 0o600
 def read_key_text(path: Path, key: str) -> str:
     """The text of a small file that the configuration's `key` names; ConfigInvalid without it."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_KEY_FILE + 1)
+        content = read_regular(path, MAX_KEY_FILE + 1)
         if len(content) > MAX_KEY_FILE:
             raise ConfigInvalid(f"{key}: {path} is too large for a key")
         return content.decode("utf-8")

@@ -69,6 +69,11 @@ class ApiMetrics:
             for outcome in NOTICE_OUTCOMES:
                 self._notices.labels(webhook, outcome)
 
+    def forget_webhook(self, webhook: str) -> None:
+        """Remove every series of a webhook that is no more."""
+        for told in (self._pending, self._dead, self._notices):
+            told.remove_by_labels({"webhook": webhook})
+
     def declare_paths(self, paths: Iterable[str]) -> None:
         """Create the series of every page."""
         for path in (*paths, OTHER):

@@ -179,7 +179,7 @@ class LevelBody(Body):
 async def body_of(request: web.Request, model: type[B]) -> B:
     """The request's body as a model; `Refused` names the first field that is wrong."""
     raw = await request.read()
-    request[ARGUMENTS] = raw.decode("utf-8", "replace")
+    request[ARGUMENTS] = f"{len(raw)} bytes that are no JSON object" if raw else ""
     if raw and request.content_type != "application/json":
         raise Refused(415, "send application/json", field=hdrs.CONTENT_TYPE)
     try:
@@ -190,7 +190,7 @@ async def body_of(request: web.Request, model: type[B]) -> B:
         raise Refused(400, "must be a JSON object", value=json.dumps(plain))
     if plain:
         # As it was understood: escapes must not hide from the audit log what was meant.
-        request[ARGUMENTS] = json.dumps(plain, ensure_ascii=False)
+        request[ARGUMENTS] = plain
     try:
         return model.model_validate_json(raw or b"{}")
     except ValidationError as wrong:

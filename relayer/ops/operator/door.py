@@ -7,6 +7,7 @@ refused many times neither fills a disk nor keeps an operator out.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -18,6 +19,7 @@ from aiohttp.typedefs import Handler, Middleware
 from relayer.acts import LONGEST_TEXT, Act
 from relayer.errors import Fatal, IllegalTransition, RelayerError, Transient, UnknownRecord
 from relayer.message import Timestamp
+from relayer.ops.logs import without_secrets
 from relayer.ops.metrics import Metrics
 from relayer.ops.operator.limits import Bucket, Buckets
 from relayer.ops.operator.tokens import Tokens
@@ -36,7 +38,8 @@ NOTES_PER_S, NOTES_BURST = 1.0, 60
 ADDRESSES = 1024
 
 WHO = web.RequestKey("who", str)
-ARGUMENTS = web.RequestKey("arguments", str)
+ARGUMENTS = web.RequestKey("arguments", object)
+"""Plain data as it was understood, or a text in its place."""
 OUTCOME = web.RequestKey("outcome", str)
 
 
@@ -154,7 +157,7 @@ class Door:
             who=request[WHO],
             remote=_remote(request),
             what=f"{request.method} {printable(self.hide(request.path), 120)}",
-            arguments=printable(self.hide(request.get(ARGUMENTS, "")), LONGEST_TEXT),
+            arguments=printable(self._spelt(request.get(ARGUMENTS, "")), LONGEST_TEXT),
             outcome=outcome,
             detail=printable(self.hide(detail), LONGEST_TEXT),
         )
@@ -169,6 +172,10 @@ class Door:
             detail=act.detail,
         )
         await self._kept(self._audit.note_act(act))
+
+    def _spelt(self, arguments: object) -> str:
+        hidden = without_secrets(arguments, self.hide)
+        return hidden if isinstance(hidden, str) else json.dumps(hidden, ensure_ascii=False)
 
     async def _kept(self, noting: Awaitable[None]) -> None:
         """Redis may be away; the log has the line then."""
