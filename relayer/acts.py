@@ -143,7 +143,8 @@ class Act:
 
     at: Timestamp
     who: str
-    """A token's name, `cli:<user>@<host>`, `signal`, or `nobody` for a stranger."""
+    """A token's name, `cli:<user>@<host>`, `signal`, `nobody` for a stranger, or `relayer` for
+    what a reload came to whose asker was cut off."""
     remote: str
     """The address that the request came from, or `local`."""
     what: str

@@ -42,6 +42,11 @@ from relayer.settings import (
 
 TOKENS = "operator.token_files"
 """Fields of files that no agent works with."""
+CRASHED = "internal error; see the log: nothing has changed"
+CRASHED_LATE = (
+    "internal error; see the log: the new configuration is at work, and not all that belongs to it"
+    " was done; restart"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +153,7 @@ class Desk:
         """Know the tokens and secrets of these settings; ConfigInvalid when a file is wrong."""
         read = _read(settings)
         self._learn(read)
-        self._files = read.files
-        self.tokens.replace(read.tokens)
+        self._take_up_files(read)
 
     async def reload(self) -> dict[str, Any]:
         """Take up the file as it is now; `IllegalTransition` while another reload is under way.
@@ -158,11 +162,15 @@ class Desk:
         has changed.
         """
         if self._asked is not None:
-            busy = IllegalTransition("a reload is under way; ask again when it is done")
-            self._refused(busy)
-            raise busy
-        # Shielded: whoever asked may go away, the reload is done or refused all the same.
-        return await asyncio.shield(self._ask(by_signal=False))
+            self._parts.metrics.reloaded("busy")
+            raise IllegalTransition("a reload is under way; ask again when it is done")
+        asked = self._ask(by_signal=False)
+        try:
+            # Shielded: whoever asked may go away, the reload is done or refused all the same.
+            return await asyncio.shield(asked.answer)
+        except asyncio.CancelledError:
+            asked.is_heard = False
+            raise
 
     def reload_soon(self) -> None:
         """What SIGHUP does: reload, and tell the log and the audit log how it went.
@@ -188,38 +196,35 @@ class Desk:
                 self._signalled = False
                 self._ask(by_signal=True)
 
-    def _ask(self, *, by_signal: bool) -> asyncio.Future[dict[str, Any]]:
+    def _ask(self, *, by_signal: bool) -> _Ask:
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(_retrieved)
-        self._asked = _Ask(answer, by_signal)
+        self._asked = asked = _Ask(answer, by_signal, is_heard=not by_signal)
         self._bell.set()
-        return answer
+        return asked
 
     async def _answer(self, asked: _Ask) -> None:
+        former = self._parts
         try:
             changes, warnings = await self._reload()
         except RelayerError as error:
             refusal = error
         except Exception:  # noqa: BLE001 - a bug in what is new must not end what works
             self._log.exception("reload_crashed")
-            refusal = RelayerError("internal error; see the log: nothing has changed")
+            is_as_before = self._parts is former
+            refusal = RelayerError(CRASHED if is_as_before else CRASHED_LATE)
         else:
             outcome = "taken_up" if changes else "unchanged"
             self._parts.metrics.reloaded(outcome)
             self._log.warning("reloaded", outcome=outcome, changes=changes, warnings=warnings)
-            if asked.by_signal:
-                await self._note("ok", ", ".join(changes) or "nothing changed")
+            await self._note(asked, "ok", ", ".join(changes) or "nothing changed")
             told = {"reloaded": bool(changes), "changes": changes, "warnings": warnings}
             asked.answer.set_result({**told, "replica": self.replica})
             return
-        self._refused(refusal)
-        if asked.by_signal:
-            await self._note("refused", str(refusal))
-        asked.answer.set_exception(refusal)
-
-    def _refused(self, why: RelayerError) -> None:
         self._parts.metrics.reloaded("refused")
-        self._log.error("reload_refused", error=str(why)[:1000])
+        self._log.error("reload_refused", error=str(refusal)[:1000])
+        await self._note(asked, "refused", str(refusal))
+        asked.answer.set_exception(refusal)
 
     async def _reload(self) -> tuple[list[str], list[str]]:
         """What changed, and what of it does not answer."""
@@ -239,12 +244,17 @@ class Desk:
                 warnings.extend(await contradicted(former.settings, opened))
 
             parts = await self._generations.replace(settings, vet=vet)
+            self._take_up_files(read)
             forget_gone(former, parts)
-        self.tokens.replace(read.tokens)
-        self._files = files
+        else:
+            self._take_up_files(read)
         if settings.log.level != former.settings.log.level:
             self._sources.logging.set_level(settings.log.level)
         return [*changes, *(f"{field} holds something else" for field in replaced)], warnings
+
+    def _take_up_files(self, read: _Read) -> None:
+        self._files = read.files
+        self.tokens.replace(read.tokens)
 
     def _learn(self, read: _Read) -> None:
         """No secret that was read is logged from here on."""
@@ -252,11 +262,15 @@ class Desk:
         for one in read.exposed:
             self._log.warning("secret_file_exposed", field=one.field, text=one.text)
 
-    async def _note(self, outcome: str, detail: str) -> None:
-        """The line of a signal; a request's own is written where it came in."""
-        act = Act(
-            self._now(), "signal", "local", "SIGHUP", "", outcome, printable(self.hide(detail))
-        )
+    async def _note(self, asked: _Ask, outcome: str, detail: str) -> None:
+        """The line of a signal, or of a request that was cut off before it was answered.
+
+        Any other request's own is written where it came in.
+        """
+        if asked.is_heard:
+            return
+        who, what = ("signal", "SIGHUP") if asked.by_signal else ("relayer", "reload")
+        act = Act(self._now(), who, "local", what, "", outcome, printable(self.hide(detail)))
         self._parts.metrics.operator_act(outcome)
         try:
             await self._parts.store.note_act(act)
@@ -287,12 +301,14 @@ def _read(settings: Settings) -> _Read:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Ask:
     """A reload that somebody wants, and whoever waits for its answer."""
 
     answer: asyncio.Future[dict[str, Any]]
     by_signal: bool
+    is_heard: bool
+    """Whether somebody still waits, who writes down what it came to."""
 
 
 def _retrieved(answer: asyncio.Future[dict[str, Any]]) -> None:

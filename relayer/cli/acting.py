@@ -30,7 +30,7 @@ from relayer.settings import Settings, held_secrets, read_tokens, secrets_in
 if TYPE_CHECKING:
     from relayer.store import Store
 
-ANSWER_WITHIN_S = 60.0
+ANSWER_WITHIN_S = 130.0
 """Longer than a reload may take."""
 MAX_ANSWER = 4 << 20
 

@@ -68,7 +68,8 @@ SIGNING_ERRORS = ("signer_unavailable", "signing_refused")
 REFUSALS = ("no_token", "wrong_token", "many_tokens", "too_many_failures", "too_many_requests")
 """Why the operator API turned a request away."""
 
-RELOADS = ("taken_up", "unchanged", "refused")
+RELOADS = ("taken_up", "unchanged", "refused", "busy")
+"""`busy`: asked for during another one, which is no word about the configuration."""
 
 ACT_OUTCOMES = ("ok", "refused", "failed")
 

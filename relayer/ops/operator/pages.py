@@ -37,8 +37,9 @@ from relayer.ops.views import printable, record_view
 from relayer.ops.web import Refused, bounded, checked_hash, only, secured
 
 MAX_AT_ONCE = 16
-ANSWER_WITHIN_S = 45.0
-"""A reload asks every chain how it is, and each has its time-out."""
+ANSWER_WITHIN_S = 120.0
+"""A reload reads files (10 s), asks chains (20 s) and contracts (15 s), opens signers (15 s), and
+stops what works (30 s)."""
 MAX_LISTED = 200
 REPLICA = "Relayer-Replica"
 """The header of an answer that is the configuration itself, and has no room for a name."""
