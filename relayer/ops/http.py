@@ -13,11 +13,11 @@ from aiohttp import hdrs, web
 
 from relayer.ops.api import DappApi
 from relayer.ops.api.application import EVENTS_PATH
+from relayer.ops.api.discreet import discreet
 from relayer.ops.api.limits import MONITORING
 from relayer.ops.fresh import Fresh
 from relayer.ops.metrics import Metrics
 from relayer.ops.page import Page
-from relayer.ops.views import printable
 from relayer.ops.web import Refused, WebServer, bounded, only, secured
 
 READINESS_FOR_S = 1.0
@@ -150,4 +150,4 @@ class _Pages:
 
 
 def _part_view(part: Readiness) -> dict[str, object]:
-    return {"ready": part.ready, "detail": printable(part.detail, 300)}
+    return {"ready": part.ready, "detail": discreet(part.detail)[:300]}

@@ -146,6 +146,13 @@ async def test_one_sick_chain_degrades_but_does_not_stop(
     assert (await ask(client, "/readyz?chain=optimism"))[0] == 200
 
 
+async def test_readiness_names_no_endpoint(client: aiohttp.ClientSession, world: World) -> None:
+    """It stands at the public address: what stopped a chain is said without whose node it was."""
+    world.chains["base"] = Readiness(False, "chains.base: endpoint http://rpc:8545 serves chain 8")
+    _, body = await ask(client, "/readyz")
+    assert body["chains"]["base"]["detail"] == "chains.base: endpoint [hidden] serves chain 8"
+
+
 async def test_not_ready_when_nothing_works(client: aiohttp.ClientSession, world: World) -> None:
     """All chains down is 503, and so is a store that does not answer."""
     world.chains = {"base": Readiness(False)}
