@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from relayer.chains.roll_call import roll_call
 from relayer.checkup import check_bridges
@@ -45,13 +45,14 @@ class Reader:
 
     def __init__(self, *, within_s: float = READ_WITHIN_S) -> None:
         self._within_s = within_s
-        self._thread: threading.Thread | None = None
+        self._answer: concurrent.futures.Future[Any] | None = None
 
     async def read(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises; ConfigInvalid when it takes too long."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._answer is not None and not self._answer.done():
             raise ConfigInvalid("the files of an earlier reload still cannot be read")
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._answer = answer
 
         def run() -> None:
             answer.set_running_or_notify_cancel()
@@ -61,8 +62,7 @@ class Reader:
                 answer.set_exception(error)
 
         # None of the loop's threads, and a daemon: the end of the process waits for those.
-        self._thread = threading.Thread(target=run, name="reload", daemon=True)
-        self._thread.start()
+        threading.Thread(target=run, name="reload", daemon=True).start()
         try:
             async with asyncio.timeout(self._within_s):
                 return await asyncio.wrap_future(answer)

@@ -96,6 +96,12 @@ async def test_a_file_that_hangs_is_given_up_and_asked_for_by_nobody_else() -> N
     assert await reader.read(lambda: 1) == 1
 
 
+async def test_reads_may_follow_each_other_at_once() -> None:
+    """The thread of the one before may still be on its way out."""
+    reader = Reader()
+    assert [await reader.read(lambda: "read") for _ in range(500)] == ["read"] * 500
+
+
 async def test_what_reading_finds_wrong_is_told_where_it_is_awaited() -> None:
     """As if it had been read here."""
 
