@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,10 @@ class Desk:
     @property
     def webhooks(self) -> Sequence[str]:
         return [webhook.name for webhook in self._parts.settings.webhooks]
+
+    @property
+    def bridges(self) -> Collection[str]:
+        return self._parts.settings.bridges.keys()
 
     @property
     def nameable(self) -> Nameable:

@@ -30,9 +30,11 @@ class Store:
     """Keeps lines of the audit log."""
 
     acts: list[Act] = field(default_factory=list)
+    noted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def note_act(self, act: Act) -> None:
         self.acts.append(act)
+        self.noted.set()
 
 
 class World:
@@ -73,9 +75,11 @@ async def test_during_a_reload_another_is_busy_and_no_refusal() -> None:
     async with world.running() as desk:
         first = asyncio.create_task(desk.reload())
         await asyncio.to_thread(begun.wait)
-        with structlog.testing.capture_logs() as logs:
-            with pytest.raises(IllegalTransition, match="under way"):
-                await desk.reload()
+        with (
+            structlog.testing.capture_logs() as logs,
+            pytest.raises(IllegalTransition, match="under way"),
+        ):
+            await desk.reload()
         assert logs == []
         assert (world.counted("busy"), world.counted("refused")) == (1, 0)
         go_on.set()
@@ -101,8 +105,7 @@ async def test_what_came_of_it_is_noted_when_nobody_waited_for_the_answer() -> N
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         go_on.set()
-        while not world.store.acts:
-            await asyncio.sleep(0)
+        await world.store.noted.wait()
     (act,) = world.store.acts
     assert (act.who, act.what, act.outcome) == ("relayer", "reload", "refused")
     assert act.detail == "chains: are missing"
