@@ -206,8 +206,21 @@ def target_to_resume(
         wanted = text.lower() if kind is PauseKind.SIGNER else text
         if wanted in names:
             return Target(kind, wanted)
-        raise UnknownRecord(f"{unknown}; paused: {_some(names)}") from None
+        by_id = (
+            " (a chain that is configured no more is resumed by its id)"
+            if names and kind in (PauseKind.CHAIN, PauseKind.LANE)
+            else ""
+        )
+        raise UnknownRecord(f"{unknown}; paused: {_some(names)}{by_id}") from None
     return found
+
+
+def unknown_bridge(selection: Selection, bridges: Collection[str]) -> str | None:
+    """What is said of a bridge that is none of ours: it may be a typo, and is no mistake."""
+    bridge = selection.bridge or (selection.route.bridge if selection.route else None)
+    if bridge is None or bridge in bridges:
+        return None
+    return f"bridge {bridge!r} is not configured; known: {_some(sorted(bridges))}"
 
 
 def chain_id_of(field: str, text: str, chains: Mapping[str, ChainId]) -> ChainId:

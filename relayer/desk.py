@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from relayer.rereading import ask_again, block_of, chain_named, open_ranges, tak
 from relayer.sections import effective, secrets_of
 from relayer.settings import (
     Exposed,
+    Fingerprint,
     Settings,
     exposed_files,
     fingerprints,
@@ -71,7 +72,7 @@ class Desk:
         self._reader = Reader()
         self._asked: _Ask | None = None
         self._signalled = False
-        self._files: Mapping[str, str] = {}
+        self._files: Mapping[str, Fingerprint] = {}
         self._bell = asyncio.Event()
         self._log = structlog.get_logger("relayer")
         self.tokens = Tokens({})
@@ -106,6 +107,10 @@ class Desk:
     @property
     def webhooks(self) -> Sequence[str]:
         return [webhook.name for webhook in self._parts.settings.webhooks]
+
+    @property
+    def bridges(self) -> Collection[str]:
+        return self._parts.settings.bridges.keys()
 
     @property
     def nameable(self) -> Nameable:
@@ -283,7 +288,7 @@ class _Read:
     """A configuration, and what stands in the files that it names."""
 
     settings: Settings
-    files: Mapping[str, str]
+    files: Mapping[str, Fingerprint]
     """Digests of what is read again only when a signer or the API is opened."""
     tokens: Mapping[str, str]
     secrets: Sequence[str]

@@ -13,7 +13,7 @@ from relayer.checkup import check_bridges
 from relayer.errors import ConfigInvalid
 from relayer.ops.views import Finding
 from relayer.parts import Parts
-from relayer.settings import ChainSettings, Settings
+from relayer.settings import ChainSettings, Fingerprint, Settings
 
 FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
 """Sections that the parts of the process outside of any generation were made from."""
@@ -152,9 +152,15 @@ def forget_gone(former: Parts, parts: Parts) -> None:
             metrics.forget(chain=name, signer=signer)
 
 
-def replaced_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Fields that name the same file, or its successor, with something else in it."""
-    return [field for field, digest in after.items() if before.get(field, digest) != digest]
+def replaced_files(
+    before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]
+) -> list[str]:
+    """Fields that name a file which was named before, and has something else in it.
+
+    By the file and not by the field: another place in a list is a change of the list.
+    """
+    known = {one.path: one.digest for one in before.values()}
+    return [field for field, one in after.items() if known.get(one.path, one.digest) != one.digest]
 
 
 def differences(former: Settings, settings: Settings) -> Iterator[str]:

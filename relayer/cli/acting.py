@@ -45,13 +45,17 @@ async def written_down(
     work: Awaitable[T],
     *,
     told: Callable[[T], str],
+    is_refused: Callable[[T], bool] = lambda _: False,
 ) -> T:
-    """Do the work and leave one line of it in the audit log, also when it is refused."""
+    """Do the work and leave one line of it in the audit log, also when it is refused.
+
+    `is_refused` tells of what was done that it came to nothing.
+    """
     hide = hider(settings)
     outcome, detail = "failed", "cut off"
     try:
         done = await work
-        outcome, detail = "ok", told(done)
+        outcome, detail = "refused" if is_refused(done) else "ok", told(done)
         return done
     except RelayerError as error:
         outcome = "failed" if isinstance(error, Transient) else "refused"

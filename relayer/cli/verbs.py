@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from relayer.acts import Selection, Verb, chain_id_of
+from relayer.acts import Selection, Verb, chain_id_of, unknown_bridge
 from relayer.cli.acting import written_down
 from relayer.cli.invocation import OK, Invocation, common, exit_code, with_invocation
 from relayer.cli.invocation import table as table_of
@@ -92,11 +92,20 @@ async def _named(
             verb.value,
             {"ids": ids},
             _each_named(asked, store, verb, ids),
-            told=lambda done: f"{sum(row['outcome'] == 'ok' for row in done[1])} changed",
+            told=_told_of_named,
+            is_refused=lambda done: not any(row["outcome"] == "ok" for row in done[1]),
         )
     cells = [(row["id"], row["outcome"]) for row in rows]
     asked.show({"verb": verb, "messages": rows}, table_of(("message", verb), cells))
     return code
+
+
+def _told_of_named(done: tuple[int, Sequence[Mapping[str, str]]]) -> str:
+    """How many were changed, and why the first was not that was not."""
+    outcomes = [row["outcome"] for row in done[1]]
+    refused = [text for text in outcomes if text != "ok"]
+    changed = f"{len(outcomes) - len(refused)} changed"
+    return f"{changed}, {len(refused)} refused: {refused[0]}" if refused else changed
 
 
 async def _each_named(
@@ -143,13 +152,10 @@ async def _selected(
 
 
 def _mind_the_unknown(settings: Settings, selection: Selection, *, matched: int) -> None:
-    """Nothing matched, and the bridge is none of ours: that may be a typo, and is no mistake."""
-    bridge = selection.bridge or (selection.route.bridge if selection.route else None)
-    if matched or bridge is None or bridge in settings.bridges:
-        return
-    known = ", ".join(settings.bridges) or "none"
-    told = printable(f"bridge {bridge!r} is not configured; known: {known}", 500)
-    click.echo(f"warning: {told}", err=True)
+    """Nothing matched, and the bridge is none of ours."""
+    told = None if matched else unknown_bridge(selection, settings.bridges)
+    if told is not None:
+        click.echo(f"warning: {printable(told, 500)}", err=True)
 
 
 async def _each_page(

@@ -13,7 +13,7 @@ from relayer.settings.chain import (
     NativeSettings,
 )
 from relayer.settings.explaining import Problem, parse_section, problems_in
-from relayer.settings.files import Exposed, exposed_files, fingerprints, held_secrets
+from relayer.settings.files import Exposed, Fingerprint, exposed_files, fingerprints, held_secrets
 from relayer.settings.masking import masked, secrets_in
 from relayer.settings.policy import FeeRule, MatchRule, PolicySettings, body_pattern
 from relayer.settings.reading import load_settings, read_tokens
@@ -51,6 +51,7 @@ __all__ = [
     "FeeRule",
     "FeeSettings",
     "FinalitySettings",
+    "Fingerprint",
     "GcpKmsSettings",
     "HttpSettings",
     "LaneSettings",

@@ -51,9 +51,18 @@ def exposed_files(settings: Settings) -> list[Exposed]:
     return found
 
 
-def fingerprints(settings: Settings) -> Mapping[str, str]:
-    """A digest of each file whose content is not in the settings; empty where it is unreadable."""
-    return {field: _digest(path) for field, path in _named(settings)}
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What stands in a file, without telling it."""
+
+    path: Path
+    digest: str
+    """Empty where it is unreadable."""
+
+
+def fingerprints(settings: Settings) -> Mapping[str, Fingerprint]:
+    """Of each file whose content is not in the settings, by the field that names it."""
+    return {field: Fingerprint(path, _digest(path)) for field, path in _named(settings)}
 
 
 def held_secrets(settings: Settings, environ: Mapping[str, str]) -> list[str]:

@@ -56,6 +56,10 @@ class Process:
         return ("shop",)
 
     @property
+    def bridges(self) -> Sequence[str]:
+        return (BRIDGE,)
+
+    @property
     def nameable(self) -> Nameable:
         return Nameable(self.chain_ids, {ROUTE}, {SIGNER}, self.unread)
 

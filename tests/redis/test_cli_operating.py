@@ -214,13 +214,16 @@ def test_a_secret_that_is_pasted_as_a_reason_is_not_kept(config: str, tmp_path: 
 
 
 def test_named_verbs_and_refusals_are_written_down(config: str) -> None:
-    """One line a command, with the ids; what was refused as refused."""
+    """One line a command, with the ids; what changed nothing, by id too, as refused."""
     assert call(config, "hold", id_of(1), id_of(99)).exit_code == 3
     assert call(config, "retry", "--status", "held").exit_code == 4
-    refused, held = acts(config)
+    assert call(config, "release", id_of(2), id_of(99)).exit_code == 4
+    nothing, refused, held = acts(config)
     assert (refused["outcome"], held["outcome"]) == ("refused", "ok")
+    assert (nothing["outcome"], nothing["what"]) == ("refused", "release")
+    assert nothing["detail"].startswith("0 changed, 2 refused: ")
     assert json.loads(held["arguments"]) == {"ids": [id_of(1), id_of(99)]}
-    assert held["detail"] == "1 changed"
+    assert held["detail"].startswith("1 changed, 1 refused: no message 0x")
 
 
 def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:

@@ -634,3 +634,12 @@ async def test_the_store_verbs_meet_the_same_messages(world: OperatorWorld) -> N
     await world.ask("POST", "messages/drop", {"status": "waiting"})
     again = await world.store.operate_all(Verb.RETRY, Selection(status=Status.DEAD))
     assert (again.matched, again.changed) == (5, 5)
+
+
+async def test_a_bridge_that_is_none_of_ours_is_said_beside_the_zero(world: OperatorWorld) -> None:
+    """It may be a typo; one of ours, or one that still has messages, is not spoken of."""
+    _, told = await world.ask("POST", "messages/hold", {"bridge": "hyperlame"})
+    assert told["matched"] == 0
+    assert told["warning"] == f"bridge 'hyperlame' is not configured; known: {ROUTE.bridge}"
+    _, told = await world.ask("POST", "messages/hold", {"bridge": ROUTE.bridge, "dry_run": True})
+    assert "warning" not in told

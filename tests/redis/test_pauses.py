@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from relayer.acts import Pause, PauseKind, Target
 from relayer.errors import IllegalTransition, SchemaMismatch
@@ -65,7 +66,8 @@ async def test_pauses_are_bounded(store: Store) -> None:
         ("chain 1", "soon"),
         ("chain 1", '["ops"]'),
         ("chain 1", "[1, 2, [3]]"),
-        ("planet 1", '["ops", "", "1.0"]'),
+        ("Chain 1", '["ops", "", "1.0"]'),
+        ("chain one", '["ops", "", "1.0"]'),
         ("chain 1", "7"),
     ],
 )
@@ -74,3 +76,13 @@ async def test_garbage_is_named(store: Store, name: str, text: str) -> None:
     await store.command("HSET", base(store._prefix, META) + "pauses", name, text)
     with pytest.raises(SchemaMismatch, match="pauses"):
         await store.pauses()
+
+
+async def test_what_a_newer_release_pauses_is_left_out_and_told(store: Store) -> None:
+    """It must not hide what this release can stop, and stays for whoever knows it."""
+    await store.command("HSET", base(store._prefix, META) + "pauses", "planet 1", '["x", "", "1"]')
+    await store.pause(PAUSE)
+    with structlog.testing.capture_logs() as logs:
+        assert await store.pauses() == [PAUSE]
+        assert await store.pauses() == [PAUSE]
+    assert [(line["event"], line["kinds"]) for line in logs] == [("pauses_unknown", ["planet"])]

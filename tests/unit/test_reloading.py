@@ -6,13 +6,14 @@ import contextlib
 import re
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relayer.errors import ConfigInvalid
 from relayer.reloading import Reader, replaced_files, unreached
-from relayer.settings import Settings
+from relayer.settings import Fingerprint, Settings
 from tests.unit.chain_node import CHAIN, Node, running
 
 DEAD, DEAD_TOO = "http://127.0.0.1:1", "http://127.0.0.1:2"
@@ -78,8 +79,18 @@ async def test_what_has_not_changed_is_not_asked() -> None:
 
 def test_a_file_with_something_else_in_it_is_found_and_a_new_one_is_none() -> None:
     """What comes and goes with the configuration is told as a change of that."""
-    before = {"a": "1", "b": "2", "gone": "3"}
-    assert replaced_files(before, {"a": "1", "b": "x", "new": "4"}) == ["b"]
+    before = {name: Fingerprint(Path(name), "1") for name in ("a", "b", "gone")}
+    after = {name: Fingerprint(Path(name), "1") for name in ("a", "new")}
+    assert replaced_files(before, {**after, "b": Fingerprint(Path("b"), "2")}) == ["b"]
+
+
+def test_a_file_that_has_moved_up_in_a_list_is_the_same_file() -> None:
+    """The first signer was taken away: no file has changed, and the list tells of itself."""
+    first, second = Fingerprint(Path("one"), "1"), Fingerprint(Path("two"), "2")
+    before = {"signers[0].key_file": first, "signers[1].key_file": second}
+    assert replaced_files(before, {"signers[0].key_file": second}) == []
+    changed = Fingerprint(Path("two"), "3")
+    assert replaced_files(before, {"signers[0].key_file": changed}) == ["signers[0].key_file"]
 
 
 async def test_a_file_that_hangs_is_given_up_and_asked_for_by_nobody_else() -> None:

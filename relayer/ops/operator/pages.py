@@ -15,6 +15,7 @@ from relayer.acts import (
     chain_id_of,
     target_of,
     target_to_resume,
+    unknown_bridge,
 )
 from relayer.message import ChainId, MessageId, Reason, Route, Status, Timestamp
 from relayer.ops.operator.beside import Beside
@@ -113,23 +114,26 @@ class _Pages:
         """One verb on a page of all messages that are selected; `after` tells how to go on."""
         only(request, ())
         asked = await body_of(request, SelectionBody)
+        selection = self._selection(asked)
         done = await self._store.operate_all(
             Verb(request.match_info["verb"]),
-            self._selection(asked),
+            selection,
             dry_run=asked.dry_run,
             after=asked.after,
         )
         request[OUTCOME] = f"matched {done.matched}, changed {done.changed}"
-        return web.json_response(
-            {
-                "looked": done.looked,
-                "matched": done.matched,
-                "changed": done.changed,
-                "dry_run": asked.dry_run,
-                "refused": [{"id": mid, "text": printable(why, 300)} for mid, why in done.refused],
-                "after": done.after,
-            }
-        )
+        told = {
+            "looked": done.looked,
+            "matched": done.matched,
+            "changed": done.changed,
+            "dry_run": asked.dry_run,
+            "refused": [{"id": mid, "text": printable(why, 300)} for mid, why in done.refused],
+            "after": done.after,
+        }
+        unknown = None if done.matched else unknown_bridge(selection, self._running.bridges)
+        if unknown is not None:
+            told["warning"] = printable(self._hide(unknown), 500)
+        return web.json_response(told)
 
     def _selection(self, asked: SelectionBody) -> Selection:
         return Selection(

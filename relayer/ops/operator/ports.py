@@ -109,6 +109,11 @@ class Running(Protocol):
         ...
 
     @property
+    def bridges(self) -> Collection[str]:
+        """The configured bridges by name."""
+        ...
+
+    @property
     def nameable(self) -> Nameable:
         """What can be paused."""
         ...
