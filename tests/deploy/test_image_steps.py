@@ -125,7 +125,7 @@ def _reload_everything(
     settings = {**settings, "policy": {"fee": [cheaper]}}
     config.write({CONFIG.name: yaml.safe_dump(settings)})
     code, said = reload()
-    assert (code, said.splitlines()[0]) == (0, "policy")
+    assert (code, said.splitlines()[0]) == (0, "changed: policy")
     config.write({CONFIG.name: yaml.safe_dump({**settings, "retention_s": 7200})})
     code, said = reload()
     assert code == 2
@@ -136,7 +136,7 @@ def _reload_everything(
         operator = {**settings["operator"], "token_files": tokens}
         config.write({CONFIG.name: yaml.safe_dump({**settings, "operator": operator})})
         code, said = reload()
-        assert (code, said.splitlines()[0]) == (0, "operator")
+        assert (code, said.splitlines()[0]) == (0, "changed: operator")
 
 
 def _on_free_ports(settings: dict[str, Any]) -> dict[str, Any]:
