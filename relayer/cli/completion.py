@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from click.shell_completion import get_completion_class
+from rich.text import Text
 
 from relayer.cli.invocation import Invocation, common, with_invocation
 
@@ -28,10 +29,7 @@ def completion(asked: Invocation, shell: str) -> None:
     assert kind is not None  # click has all three
     main = click.get_current_context().find_root().command
     script = kind(main, {}, "relayer", "_RELAYER_COMPLETE").source()
-    if asked.as_json:
-        asked.show({"shell": shell, "script": script}, "")
-    else:
-        click.echo(script)
+    asked.show({"shell": shell, "script": script}, Text(script))
 
 
 COMMANDS = (completion,)

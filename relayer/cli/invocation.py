@@ -129,9 +129,12 @@ class CommonGroup(click.Group):
         """Read the options before the command's name; `--json` counts wherever it stands."""
         asked = Invocation(as_json="--json" in args)
         try:
-            return super().make_context(info_name, args, parent, obj=asked, **extra)
+            with written():  # `--help` and `--version`
+                return super().make_context(info_name, args, parent, obj=asked, **extra)
         except click.UsageError as wrong:
             _refuse_usage(asked, wrong)
+        except RelayerError as error:
+            _fail(asked, error)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command; `--debug` shows the traceback instead of hiding it."""

@@ -221,6 +221,11 @@ class Metrics:
         )
         for outcome in RELOADS:
             self._reloads.labels(outcome)
+        self._reload_successful = self._gauge(
+            "config_last_reload_successful",
+            "0 while the newest configuration that was to be taken up is a refused one.",
+        )
+        self._reload_successful.set(1)
         self._acts = self._counter("operator_acts", "Acts of operators by outcome.", "outcome")
         for outcome in ACT_OUTCOMES:
             self._acts.labels(outcome)
@@ -452,6 +457,8 @@ class Metrics:
     def reloaded(self, outcome: str) -> None:
         """The configuration was read again, which came to one of `RELOADS`."""
         self._reloads.labels(outcome).inc()
+        if outcome != "busy":
+            self._reload_successful.set(outcome != "refused")
 
     # --- making them -------------------------------------------------------------------------
 

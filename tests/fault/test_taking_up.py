@@ -83,6 +83,15 @@ class Scene:
 
         await until(there)
 
+    async def alerted(self, expected: bool) -> None:
+        """Wait until the metrics tell whether the file's configuration is the one at work."""
+
+        async def there() -> bool:
+            successful = await self.relayer.metric("relayer_config_last_reload_successful")
+            return (successful == 0) is expected
+
+        await until(there)
+
     async def gone_again(self, whole: dict[str, Any]) -> None:
         """Take a chain, its bridge and a webhook away: no series goes on telling of them."""
         hook = {"name": "shop", "url": "https://127.0.0.1:1/", "secret": "planted-" + "c3" * 16}
@@ -274,6 +283,11 @@ async def test_a_wrong_file_changes_nothing_and_is_named(scene: Scene) -> None:
     code, told = await scene.call("reload")
     assert (code, "chains.dead" in told["error"]["text"]) == (2, True)
     assert len(scene.told("reload_refused")) == len(wrong) + 3
+    await scene.alerted(True)
+    scene.write(good)
+    code, told = await scene.ask("POST", "reload")
+    assert (code, told["changes"]) == (200, [])
+    await scene.alerted(False)
 
 
 def _without_code(config: dict[str, Any]) -> dict[str, Any]:

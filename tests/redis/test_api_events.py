@@ -193,8 +193,9 @@ async def test_who_came_before_the_first_event_is_told_it(store: Store, leases: 
         async with ear.listening(api):
             await ear.alive()
         await store.save_facts(leases.follower, [message(1)])
-        async with ear.listening(api):
-            assert await ear.told(1) == [(1, "waiting")]
+        for asked in ("", "?after=-"):
+            async with ear.listening(api, asked):
+                assert await ear.told(1) == [(1, "waiting")]
 
 
 async def test_listeners_are_bounded_in_all_and_each(store: Store) -> None:
@@ -226,6 +227,7 @@ async def test_a_slow_client_is_dropped_and_the_others_are_not(
                 facts = [message(n) for n in range(start, start + 500)]
                 await store.save_facts(leases.follower, facts)
                 await quick.told(500)
+                assert await store.renew(leases.follower)
                 if api.value("event_subscribers_dropped_total", cause="too_slow"):
                     break
             assert api.value("event_subscribers_dropped_total", cause="too_slow") == 1

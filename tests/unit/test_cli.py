@@ -522,7 +522,10 @@ def test_the_published_schema_is_the_configurations() -> None:
     assert published == json.loads(json.dumps(full_schema()))
 
 
-@pytest.mark.parametrize("command", [("protocols",), ("protocols", "--json"), ("schema",)])
+@pytest.mark.parametrize(
+    "command",
+    [("protocols",), ("protocols", "--json"), ("schema",), ("completion", "bash"), ("--help",)],
+)
 def test_an_output_that_takes_nothing_is_one_plain_error(command: tuple[str, ...]) -> None:
     """A full disk under `> file`, and nothing more from the interpreter's end."""
     with open("/dev/full", "wb") as full:

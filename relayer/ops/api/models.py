@@ -81,7 +81,9 @@ class EventsAsked(Asked):
     route: RouteText | None = None
     status: Status | None = None
     after: Cursor | None = Field(
-        None, description="An event's id to go on behind, for clients that cannot set a header."
+        None,
+        description="An event's id to go on behind, for clients that cannot set a header;"
+        " `-` begins with the oldest event that is kept.",
     )
 
 
