@@ -352,7 +352,10 @@ class Adapter(Protocol):
         ...
 
     async def next_steps(self, records: Sequence[Record]) -> Mapping[MessageId, Step]:
-        """Say what each message needs now; every given message has an answer."""
+        """Say what each message needs now; every given message has an answer.
+
+        All of them are of `routes()`: what the configuration does not carry is not asked about.
+        """
         ...
 
     async def levels(self, gates: Sequence[Gate]) -> Mapping[Gate, int]:
@@ -422,6 +425,12 @@ class Foreseeable(Protocol):
         Asked about once a minute; raises `Transient` when a contract cannot be read now.
         """
         ...
+
+
+def carrier_of(adapters: Mapping[BridgeName, Adapter], route: Route) -> Adapter | None:
+    """The adapter that carries the route; None when the configuration has no such route."""
+    adapter = adapters.get(route.bridge)
+    return adapter if adapter is not None and route in adapter.routes() else None
 
 
 class AdapterContext(Protocol):

@@ -16,7 +16,7 @@ from functools import partial
 import structlog
 
 from relayer import __version__, protocols
-from relayer.adapter import Adapter, ChainReader, Step
+from relayer.adapter import Adapter, ChainReader, Step, carrier_of
 from relayer.chains import ChainClient
 from relayer.chains.signers import openers_of
 from relayer.checkup import check_bridge, check_chain, check_protocols, check_store
@@ -337,9 +337,9 @@ async def prove(settings: Settings, message_id: MessageId) -> Step:
         record = await parts.store.get(message_id)
         if record is None:
             raise UnknownRecord(f"message {message_id} is not known")
-        adapter = parts.engine.adapters.get(record.route.bridge)
+        adapter = carrier_of(parts.engine.adapters, record.route)
         if adapter is None:
-            raise ConfigInvalid(f"bridges.{record.route.bridge} is not in the configuration")
+            raise ConfigInvalid(f"bridges: none carries {record.route}, the message's route")
         return (await adapter.next_steps([record]))[record.id]
 
 

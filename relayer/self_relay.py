@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-from relayer.adapter import Adapter, Call, Done, Refuse, Step, Wait
+from relayer.adapter import Adapter, Call, Done, Refuse, Step, Wait, carrier_of
 from relayer.errors import RelayerError, Transient
 from relayer.message import BridgeName, ChainId, MessageId, Record, Status
 from relayer.ops.api.discreet import discreet
@@ -89,9 +89,9 @@ class SelfRelay:
         return view
 
     async def _computed(self, record: Record) -> Mapping[str, Any]:
-        adapter = self._adapters().get(record.route.bridge)
+        adapter = carrier_of(self._adapters(), record.route)
         if adapter is None:
-            raise Refused(404, "its bridge is not served any more", field="id", value=record.id)
+            raise Refused(404, "its route is not served any more", field="id", value=record.id)
         try:
             step = (await adapter.next_steps([record]))[record.id]
         except Transient:

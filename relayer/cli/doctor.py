@@ -31,7 +31,7 @@ PEOPLE: Mapping[Reason, str] = {
     Reason.BUDGET_SPENT: "wait for the next day, or raise the budget in policy.fee",
     Reason.ROOT_MISMATCH: "see RelayerRootNotTrusted in the runbook",
     Reason.SOURCE_UNREACHABLE: "`relayer show ID` names what does not answer",
-    Reason.UNSUPPORTED: "is the bridge in the configuration of every replica?",
+    Reason.UNSUPPORTED: "is the route in the configuration of every replica?",
     Reason.INTERNAL_ERROR: "the log has the traceback; report it",
     Reason.DENIED_BY_POLICY: "change the policy, then `relayer release --reason denied_by_policy`",
     Reason.HELD_BY_OPERATOR: "`relayer release --reason held_by_operator` when it may go on",

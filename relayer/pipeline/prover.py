@@ -22,7 +22,7 @@ VISIBILITY_S = 60.0
 """What is claimed, and again what is handed over, comes back by itself after this long. Long, so
 that a busy submitter's messages are not proved over and over; a dead holder's are recalled."""
 SICK_RECHECK_S = 10.0
-UNKNOWN_BRIDGE_RECHECK_S = 30.0
+UNKNOWN_ROUTE_RECHECK_S = 30.0
 BELIEVED_AFTER = 2
 
 
@@ -45,6 +45,7 @@ class Prover:
     ) -> None:
         self._chain = chain
         self._adapters = adapters
+        self._routes = {route for one in adapters.values() for route in one.routes()}
         self._store = store
         self._lease = lease
         self._policy = policy
@@ -111,18 +112,21 @@ class Prover:
             self._policy.admit(record)
             or self._pauses.wait_of(record)
             or self._policy.unpaid(record)
+            or self._uncarried(record)
         )
+
+    def _uncarried(self, record: Record) -> Wait | None:
+        """No refusal: another replica may have been told of the route before us, and a
+        configuration that took it away may bring it back."""
+        if record.route in self._routes:
+            return None
+        text = f"route {record.route} is not in the configuration of the lane's holder"
+        return Wait(Reason.UNSUPPORTED, text, recheck_s=UNKNOWN_ROUTE_RECHECK_S)
 
     async def _ask(self, bridge: BridgeName, records: list[Record]) -> Mapping[MessageId, Step]:
         """One bridge's answers; its failure is a wait for its own messages only."""
-        adapter = self._adapters.get(bridge)
-        if adapter is None:
-            # no refusal: another replica may have been told of the bridge before us
-            text = f"bridge {bridge!r} is not in the configuration of the lane's holder"
-            missing = Wait(Reason.UNSUPPORTED, text, recheck_s=UNKNOWN_BRIDGE_RECHECK_S)
-            return {record.id: missing for record in records}
         try:
-            return await adapter.next_steps(records)
+            return await self._adapters[bridge].next_steps(records)
         except BadChainData as error:
             if len(records) == 1:
                 return {records[0].id: Refuse(Reason.INVALID_MESSAGE, str(error)[:300])}

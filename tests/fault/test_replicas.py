@@ -59,8 +59,10 @@ async def test_a_dead_replicas_lanes_are_taken_over_and_nothing_is_paid_twice(
         await redis.aclose()
 
 
-async def test_replicas_take_up_a_new_bridge_one_after_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("joins", ["a bridge of its own", "the bridge that is there"])
+async def test_replicas_take_up_a_new_chain_one_after_another(tmp_path: Path, joins: str) -> None:
     """Its messages wait at a lane whose holder does not know it yet, and need nobody's release."""
+    after = _with_new_bridge if joins == "a bridge of its own" else _unchanged
     redis = EmbeddedRedis(tmp_path / "redis")
     await redis.start()
     plan, first_port = plan_with_port()
@@ -74,13 +76,13 @@ async def test_replicas_take_up_a_new_bridge_one_after_another(tmp_path: Path) -
             await until(lambda: _holds(holder, 2))  # the lanes of the two chains it knows
             await other.start()
             try:
-                make(world, tmp_path, "other", other.port, redis.url, _with_new)
+                make(world, tmp_path, "other", other.port, redis.url, after)
                 os.kill(other.pid, signal.SIGHUP)
                 await until(lambda: _holds(other, 1))
                 sent = await world.traffic.spread(12)
                 new = next(one for one in sent if (one.origin, one.destination) == TO_OLD)
-                await until(lambda: _waits_for_the_bridge(other, new))
-                make(world, tmp_path, "holder", holder.port, redis.url, _with_new)
+                await until(lambda: _waits_for_the_route(other, new))
+                make(world, tmp_path, "holder", holder.port, redis.url, after)
                 os.kill(holder.pid, signal.SIGHUP)
                 await all_delivered(world, sent)
             finally:
@@ -102,7 +104,7 @@ async def _holds(relayer: RelayerProcess, lanes: int) -> bool:
     return await _lanes_held(relayer) == lanes
 
 
-async def _waits_for_the_bridge(relayer: RelayerProcess, sent: Sent) -> bool:
+async def _waits_for_the_route(relayer: RelayerProcess, sent: Sent) -> bool:
     told = await relayer.get(f"/v1/messages/{sent.id}")
     return (told.get("status"), told.get("reason")) == ("waiting", "unsupported")
 
@@ -114,7 +116,7 @@ def _without_gamma(whole: dict[str, Any], config: dict[str, Any]) -> None:
     config["chains"] = {n: chain for n, chain in config["chains"].items() if n != "gamma"}
 
 
-def _with_new(config: dict[str, Any]) -> None:
+def _with_new_bridge(config: dict[str, Any]) -> None:
     """The third chain, over a bridge of its own."""
     bridge = config["bridges"]["hyperlane"]
     config["bridges"] = {
@@ -123,13 +125,17 @@ def _with_new(config: dict[str, Any]) -> None:
     }
 
 
+def _unchanged(_: dict[str, Any]) -> None:
+    """All three chains on one bridge."""
+
+
 def _replica(
     world: Devnet,
     tmp_path: Path,
     name: str,
     port: int,
     url: str,
-    change: Callable[[dict[str, Any]], None] = lambda _: None,
+    change: Callable[[dict[str, Any]], None] = _unchanged,
     *,
     lease_s: int = 3,
 ) -> RelayerProcess:

@@ -22,6 +22,7 @@ from relayer.message import (
     MessageId,
     ProgressSeen,
     Record,
+    Route,
     Wei,
 )
 from relayer.ops.metrics import Metrics
@@ -34,7 +35,7 @@ from relayer.pipeline.submitter import Submitter
 from relayer.settings import PolicySettings
 from relayer.store import Lease, Store
 from tests.redis.conftest import Clock, Leases
-from tests.redis.sample_facts import BRIDGE, TEN, id_of, message
+from tests.redis.sample_facts import BRIDGE, ONE, TEN, id_of, message
 from tests.unit.chain_node import Node, Refused, block_hash
 
 INBOX = Address("0x" + "cd" * 20)
@@ -139,6 +140,9 @@ class Bridge:
     failure: BaseException | None = None
     proving: Callable[[], object] = lambda: None
     """Called while proofs are made."""
+
+    def routes(self) -> list[Route]:
+        return [Route(self.name, ONE, TEN)]
 
     def sources(self) -> list[LogSource]:
         return [LogSource(TEN, (INBOX,), (DELIVERED, MOVED), 0)]

@@ -46,20 +46,26 @@ def cursor(block: int, fork: str = "a") -> Cursor:
 
 
 def message(
-    number: int, *, block: int = 100, to: int = 10, bridge: str = BRIDGE, fork: str = "a"
+    number: int,
+    *,
+    block: int = 100,
+    origin: int = 1,
+    to: int = 10,
+    bridge: str = BRIDGE,
+    fork: str = "a",
 ) -> MessageSeen:
-    """A message of chain 1; its transaction has the message's number."""
+    """A message; its transaction has the message's number."""
     body = f"body {number}".encode().ljust(96, b".")
     return MessageSeen(
         Message(
             id=id_of(number),
-            route=Route(BridgeName(bridge), ONE, ChainId(to)),
+            route=Route(BridgeName(bridge), ChainId(origin), ChainId(to)),
             sender="0x" + "aa" * 20,
             recipient="0x" + "bb" * 32,
             nonce=2**70 + number,
             body=body,
             payload=bytes(range(77)) + body,
-            at=at(1, block, tx=number, index=number, fork=fork),
+            at=at(origin, block, tx=number, index=number, fork=fork),
             extra={"note": "ünï"},
         )
     )

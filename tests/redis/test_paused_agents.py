@@ -10,11 +10,11 @@ import pytest
 from relayer.acts import Pause, Target
 from relayer.chains.signers import LocalSigner
 from relayer.errors import StoreUnavailable
-from relayer.message import Reason, Route, Status, Timestamp
+from relayer.message import MessageSeen, Reason, Route, Status, Timestamp
 from relayer.pipeline.pauses import PausableAgent, PauseBoard
-from relayer.pipeline.prover import UNKNOWN_BRIDGE_RECHECK_S
-from relayer.store import Store
-from tests.redis.conftest import Clock, Leases
+from relayer.pipeline.prover import UNKNOWN_ROUTE_RECHECK_S
+from relayer.store import Role, Store
+from tests.redis.conftest import Clock, Leases, held
 from tests.redis.lane_world import DELIVERED, SIGNER, LaneWorld, Sea, log_of
 from tests.redis.sample_facts import BRIDGE, ONE, TEN, message
 from tests.redis.servers import Server
@@ -200,12 +200,16 @@ async def test_the_agents_of_a_paused_chain_rest() -> None:
     assert worker.ticks == 1
 
 
-async def test_a_bridge_that_only_another_replica_knows_is_waited_for(
-    world: LaneWorld, leases: Leases
+@pytest.mark.parametrize("unknown", [message(1, bridge="new", origin=5), message(1, origin=5)])
+async def test_a_route_that_only_another_replica_knows_is_waited_for(
+    world: LaneWorld, unknown: MessageSeen
 ) -> None:
-    """While replicas take up a new configuration one by one, nobody has to release anything."""
-    await world.store.save_facts(leases.follower, [message(1, bridge="new")])
+    """While replicas take up a new configuration one by one, nobody has to release anything: not
+    for a new bridge, and not for a chain that joins one that all of them know."""
+    store = world.store
+    await store.save_facts(await held(store, unknown.at.chain, Role.FOLLOWER), [unknown])
     await world.prover.tick()
+    assert world.bridge.asked == []
     record = await world.record(1)
     assert (record.status, record.reason) == (Status.WAITING, Reason.UNSUPPORTED)
-    assert (record.attempts, record.wake_at) == (0, world.clock.time + UNKNOWN_BRIDGE_RECHECK_S)
+    assert (record.attempts, record.wake_at) == (0, world.clock.time + UNKNOWN_ROUTE_RECHECK_S)

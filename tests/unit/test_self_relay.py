@@ -10,7 +10,7 @@ import pytest
 
 from relayer.adapter import Call, Done, Step
 from relayer.errors import BadChainData, EndpointsExhausted, RelayerError
-from relayer.message import Address, BridgeName, ChainId, MessageId, Reason, Record, Status
+from relayer.message import Address, BridgeName, ChainId, MessageId, Reason, Record, Route, Status
 from relayer.ops.web import Refused
 from relayer.self_relay import AT_ONCE, KEPT_S, MOST_ALTOGETHER, MOST_WAITING, SelfRelay
 from tests.unit.sample_records import id_of, record_of
@@ -24,6 +24,9 @@ class Oracle:
     error: RelayerError | None = None
     asked: list[MessageId] = field(default_factory=list)
     stalled: asyncio.Event | None = None
+
+    def routes(self) -> list[Route]:
+        return [to_chain(1, chain).route for chain in range(100)]
 
     async def next_steps(self, records: Sequence[Record]) -> Mapping[MessageId, Step]:
         self.asked += [record.id for record in records]

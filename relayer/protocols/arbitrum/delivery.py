@@ -92,10 +92,6 @@ class Delivery:
     def _unpack(self, record: Record, steps: Steps) -> Parcel | None:
         """Check that the stored message is what its id says and belongs here."""
         position, ends = record.message.leaf_index, self._ends
-        if record.route != ends.route:
-            text = f"route {record.route} is not configured on this bridge"
-            steps[record.id] = Refuse(Reason.UNSUPPORTED, text)
-            return None
         if position is None or record.id != message_id(
             ends.parent, ends.outbox, ends.child, position
         ):

@@ -18,7 +18,6 @@ from relayer.adapter import (
     Log,
     LogSource,
     Outcome,
-    Refuse,
     Step,
     TreeShape,
     TreeSpec,
@@ -36,7 +35,6 @@ from relayer.message import (
     Fact,
     Gate,
     MessageId,
-    Reason,
     Record,
     Route,
     TreeId,
@@ -178,11 +176,7 @@ class HyperlaneAdapter:
         await self._ccip.aclose()
 
     async def _steps_at(self, chain: ChainId, records: Sequence[Record]) -> dict[MessageId, Step]:
-        destination = self._destinations.get(chain)
-        if destination is not None:
-            return await destination.next_steps(records)
-        text = "its route is not configured on this bridge"
-        return {record.id: Refuse(Reason.UNSUPPORTED, text) for record in records}
+        return await self._destinations[chain].next_steps(records)
 
     async def _truth(self, chain: str) -> TreeTruth:
         reader = self._context.chains[chain]

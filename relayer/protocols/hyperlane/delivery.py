@@ -89,9 +89,7 @@ class Destination:
 
     def _unpack(self, record: Record) -> _Opened | Refuse:
         """Check that the stored message is what its id says and belongs here."""
-        origin = self._origins.get(record.route.origin)
-        if origin is None:
-            return Refuse(Reason.UNSUPPORTED, f"route {record.route} is not configured")
+        origin = self._origins[record.route.origin]
         try:
             message = decode_message(record.message.payload)
         except BadChainData as error:

@@ -17,7 +17,6 @@ from relayer.adapter import (
     Log,
     LogSource,
     Outcome,
-    Refuse,
     Step,
     TreeShape,
     TreeSpec,
@@ -34,7 +33,6 @@ from relayer.message import (
     Fact,
     Gate,
     MessageId,
-    Reason,
     Record,
     Route,
     TreeId,
@@ -133,8 +131,7 @@ class LineaAdapter:
     async def next_steps(self, records: Sequence[Record]) -> Mapping[MessageId, Step]:
         to_l1 = [record for record in records if record.route == self._l2.route]
         to_l2 = [record for record in records if record.route == self._l1.route]
-        text = "its route is not configured on this bridge"
-        steps: Steps = {record.id: Refuse(Reason.UNSUPPORTED, text) for record in records}
+        steps: Steps = {}
         if to_l1:
             steps |= await self._to_l1.next_steps(to_l1)
         if to_l2:

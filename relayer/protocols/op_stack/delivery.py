@@ -69,7 +69,7 @@ class Deliveries:
         steps: Steps = {}
         opened: list[Parcel] = []
         for record in records:
-            one = open_record(record, self._ends.route, self._ends.messengers)
+            one = open_record(record, self._ends.messengers)
             if isinstance(one, Parcel):
                 opened.append(one)
             else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from relayer.adapter import Refuse, Step
 from relayer.errors import BadChainData
-from relayer.message import Address, MessageId, Reason, Record, Route
+from relayer.message import Address, MessageId, Reason, Record
 from relayer.protocols.op_stack.contracts import Relay, Withdrawal, decode_withdrawal, read_relay
 
 Steps = dict[MessageId, Step]
@@ -42,12 +42,8 @@ class Unproved:
     """Only games created after this second will do."""
 
 
-def open_record(
-    record: Record, route: Route, messengers: tuple[Address, Address]
-) -> Parcel | Refuse:
+def open_record(record: Record, messengers: tuple[Address, Address]) -> Parcel | Refuse:
     """Check that the stored message is what its id says and belongs here."""
-    if record.route != route:
-        return Refuse(Reason.UNSUPPORTED, f"route {record.route} is not configured")
     try:
         withdrawal = decode_withdrawal(record.message.payload)
     except BadChainData as error:

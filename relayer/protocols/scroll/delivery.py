@@ -110,8 +110,6 @@ class Deliveries:
 
     def _open(self, record: Record) -> _Opened | Refuse:
         """Check that the stored message is what its id says and belongs here."""
-        if record.route != self._at.route:
-            return Refuse(Reason.UNSUPPORTED, f"route {record.route} is not configured")
         try:
             withdrawal = decode_withdrawal(record.message.payload)
         except BadChainData as error:

@@ -11,16 +11,14 @@ from eth_utils.crypto import keccak
 
 from relayer.adapter import Call, Done, Refuse, Step, Wait
 from relayer.errors import EndpointDown
-from relayer.message import Gate, MessageId, Reason, Record, Route
+from relayer.message import Gate, MessageId, Reason, Record
 from relayer.protocols.arbitrum.contracts import execute_call
 from relayer.trees import append_only
 from tests.fakes import Reverts, truths_of
 from tests.unit.arbitrum.world import (
     ACCEPTED,
     BRIDGE,
-    CHILD,
     OUTBOX,
-    PARENT,
     PROVABLE,
     RECIPIENT,
     ROOTS,
@@ -262,16 +260,6 @@ async def test_a_record_that_contradicts_itself_is_dead(change: dict[str, Any]) 
     assert isinstance(step, Refuse)
     assert step.dead
     assert step.reason is Reason.INVALID_MESSAGE
-
-
-async def test_a_route_of_another_bridge_is_held() -> None:
-    """The configuration can change under stored messages; a person can change it back."""
-    world = World()
-    record = world.send()
-    away = replace(record.message, route=Route(BRIDGE, PARENT, CHILD))
-    step = await step_of(world, replace(record, message=away))
-    assert isinstance(step, Refuse)
-    assert not step.dead
 
 
 async def test_a_payload_that_is_not_the_trees_leaf_is_never_called() -> None:

@@ -607,10 +607,6 @@ async def test_stored_messages_are_checked(world: World) -> None:
     step = await world.step(record_of(long, 0))
     assert isinstance(step, Refuse)
     assert "not an EVM address" in step.detail
-    route = replace(record.route, destination=FakeChain(99).chain_id)
-    step = await world.step(replace(record, message=replace(record.message, route=route)))
-    assert isinstance(step, Refuse)
-    assert step.reason is Reason.UNSUPPORTED
 
 
 async def test_a_changed_ism_is_read_anew_after_a_refusal(world: World) -> None:

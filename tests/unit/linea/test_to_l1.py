@@ -247,7 +247,7 @@ async def test_a_contract_that_does_not_answer_holds_nobody(world: World) -> Non
 
 
 async def test_stored_messages_are_checked(world: World) -> None:
-    """A payload that does not hash to the id is refused for good; a foreign route is held."""
+    """A payload that does not hash to the id is refused for good."""
     record = send_some(world, 1)[0]
     payload = bytearray(record.message.payload)
     payload[3 * 32 - 1] ^= 1  # the fee
@@ -256,10 +256,6 @@ async def test_stored_messages_are_checked(world: World) -> None:
         step = await world.step(replace(record, message=message))
         assert isinstance(step, Refuse)
         assert step.dead
-    route = replace(record.message.route, bridge="other")
-    step = await world.step(replace(record, message=replace(record.message, route=route)))
-    assert isinstance(step, Refuse)
-    assert not step.dead
 
 
 async def test_without_a_fee_recipient_the_caller_is_paid_and_calls_alone() -> None:

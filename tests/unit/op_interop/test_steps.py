@@ -137,8 +137,6 @@ async def test_a_stored_message_that_is_not_its_id_is_dead(world: World) -> None
         assert refused(
             await world.step(replace(record, message=message)), Reason.INVALID_MESSAGE
         ).dead
-    stranger = replace(record.message, route=Route(BRIDGE, A, A))
-    refused(await world.step(replace(record, message=stranger)), Reason.UNSUPPORTED)
 
 
 async def test_a_narrow_provider_is_asked_in_parts(world: World) -> None:

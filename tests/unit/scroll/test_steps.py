@@ -10,13 +10,12 @@ from relayer.abi import word
 from relayer.adapter import Call, Done, Refuse, Step, Wait
 from relayer.errors import EndpointDown, Transient
 from relayer.keccak import keccak256
-from relayer.message import ChainId, MessageId, Reason, Record, Route, Timestamp
+from relayer.message import MessageId, Reason, Record, Timestamp
 from relayer.protocols.scroll import contracts
 from relayer.protocols.scroll.settings import MESSAGE_QUEUE
 from relayer.trees.append_only import root_from_proof
 from tests.fakes import truths_of
 from tests.unit.scroll.world import (
-    BRIDGE,
     L1_MESSENGER,
     LEAVES,
     SCROLL_CHAIN,
@@ -263,13 +262,11 @@ async def test_silence_of_the_contracts_is_a_wait(world: World) -> None:
 
 
 async def test_records_that_are_not_what_they_say_are_refused(world: World) -> None:
-    """Another route, a payload that is no message, and one of another id."""
+    """A payload that is no message, and one of another id."""
     (record,) = finalized(world, 1)
     message = record.message
-    elsewhere = replace(message, route=Route(BRIDGE, ChainId(2), ChainId(3)))
     junk = replace(message, payload=b"junk")
     other = replace(message, id=MessageId("0x" + "12" * 32))
-    refused(await world.step(replace(record, message=elsewhere)), Reason.UNSUPPORTED)
     for bad in (junk, other):
         step = refused(await world.step(replace(record, message=bad)), Reason.INVALID_MESSAGE)
         assert step.dead
