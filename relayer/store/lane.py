@@ -346,7 +346,7 @@ def _failure(failure: Failure) -> Item:
     """The item of a failed attempt, with the step it takes."""
     item = _finding(failure.id, failure.reason, failure.detail, failure.evidence)
     if failure.wake_at is None:
-        return {**item, "step": "refused", "dead": True}
+        return {**item, "step": "refused", "dead": True, "spent": True}
     wake_at = codec.time_text(failure.wake_at)
     return {**item, "step": "retry", "wake_at": wake_at, "alone": failure.alone}
 

@@ -59,9 +59,15 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 def settings(server: Server) -> RedisSettings:
-    """A prefix of its own for every test, so that servers can be shared."""
+    """A prefix of its own for every test, so that servers can be shared.
+
+    Nobody renews the leases of a test: they must outlast it on a machine that is busy with others.
+    """
     return RedisSettings(
-        url=SecretStr(server.url), cluster=server.cluster, prefix=f"t{next(_numbers)}"
+        url=SecretStr(server.url),
+        cluster=server.cluster,
+        prefix=f"t{next(_numbers)}",
+        lease_s=300,
     )
 
 

@@ -396,7 +396,7 @@ async def test_settling_twice_changes_nothing(store: Store, leases: Leases, cloc
     assert [(r.status, r.attempts) for r in after] == [
         (Status.INCLUDED, 0),
         (Status.WAITING, 1),
-        (Status.DEAD, 0),
+        (Status.DEAD, 1),
         (Status.WAITING, 0),
     ]
     clock.time += 1

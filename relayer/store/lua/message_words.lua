@@ -365,6 +365,8 @@ local NOTE_STARTS = {
 
 local NOTES = {}
 
+local function spend_attempt(rec) put(rec, 'attempts', tostring(tonumber(rec.attempts or '0') + 1)) end
+
 function NOTES.wait(rec, item)
   if not move(rec, 'waiting', item.reason, item.detail) then return false end
   wake(rec, item.wake_at)
@@ -393,12 +395,13 @@ function NOTES.refused(rec, item)
   if status == 'held' and rec.status == 'submitted' then move(rec, 'waiting', item.reason, item.detail) end
   if not move(rec, status, item.reason, item.detail) then return false end
   if item.evidence ~= '' then put(rec, 'evidence', item.evidence) end
+  if item.spent then spend_attempt(rec) end
   return true
 end
 
 function NOTES.retry(rec, item)
   if not move(rec, 'waiting', item.reason, item.detail, true) then return false end
-  put(rec, 'attempts', tostring(tonumber(rec.attempts or '0') + 1))
+  spend_attempt(rec)
   put(rec, 'evidence', item.evidence)
   put(rec, 'alone', item.alone and '1')
   wake(rec, item.wake_at)
