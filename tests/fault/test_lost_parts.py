@@ -113,7 +113,7 @@ async def test_a_wrong_stored_leaf_delays_and_stops_nothing(parts: Parts) -> Non
     await parts.relayer.start()
     later = [await parts.world.traffic.dispatch("alpha", "beta", body=b"later %d" % 1)]
     await all_delivered(parts.world, later, within_s=30 + AUDIT_S)
-    tree = "hyperlane/alpha"
+    tree = f"hyperlane/{parts.world.sites['alpha'].chain_id}"
     assert await parts.relayer.metric("relayer_leaves_replaced_total", tree=tree) == 1
     await assert_exactly_once(parts.world, [*first, *later])
 

@@ -323,11 +323,12 @@ async def test_the_count_is_that_of_all_messages_sent(scene: Scene) -> None:
     await scene.send(*(Parcel(A, b"%d" % turn) for turn in range(3)), Parcel(B, b"back"))
     facts = await scene.facts()
     leaves = [fact for fact in facts if isinstance(fact, LeafAdded)]
+    here, there = (f"op_interop/{scene.clients[one].chain_id}" for one in (A, B))
     assert sorted((one.tree, one.index) for one in leaves) == [
-        (f"op_interop/{A}", 0), (f"op_interop/{A}", 1), (f"op_interop/{A}", 2),
-        (f"op_interop/{B}", 0),
-    ]  # fmt: skip
+        *((here, index) for index in range(3)),
+        (there, 0),
+    ]
     truths = {truth.tree: truth.size for truth in await truths_of(scene.adapter)}
-    assert truths == {f"op_interop/{A}": 3, f"op_interop/{B}": 1}
+    assert truths == {here: 3, there: 1}
     sent = [MessageId("0x" + one.leaf.hex()) for one in leaves]
     assert {one.message.id for one in facts if isinstance(one, MessageSeen)} == set(sent)

@@ -192,8 +192,8 @@ class HyperlaneAdapter:
         return TreeTruth(self._tree(chain), block, size, contracts.read_word(root.data))
 
     def _tree(self, chain: str) -> TreeId:
-        """Trees are told apart by id alone, so one per origin chain."""
-        return TreeId(f"{self._name}/{chain}")
+        """Trees are told apart by id alone, so one per origin chain, whatever we call that."""
+        return TreeId(f"{self._name}/{self._ids[chain]}")
 
     def _outpost(self, chain: str) -> Outpost:
         section = self._settings.chains[chain]

@@ -79,8 +79,8 @@ class OpInteropAdapter:
         self._routes = tuple(safety)
         self._safety = safety
         self._members = {
-            chain_id: self._member(TreeId(f"{name}/{chain}"), chain_id, self._sections[chain_id])
-            for chain, chain_id in ids.items()
+            chain_id: self._member(TreeId(f"{name}/{chain_id}"), chain_id, section)
+            for chain_id, section in self._sections.items()
         }
         self._supervisors = {
             chain_id: Supervisor(section.supervisor.get_secret_value(), chain_id)

@@ -83,7 +83,7 @@ class OpStackAdapter:
         self._clock = Gate(name, "l1_time")
         messengers = (l2.messenger, l1.messenger)
         first_nonce = l2.counted_from
-        tree = None if first_nonce is None else TreeId(f"{name}/{l2.chain}")
+        tree = None if first_nonce is None else TreeId(f"{name}/{self._l2.chain_id}")
         self._outbox = Outbox(self._route, l2.message_passer, messengers, tree, first_nonce or 0)
         self._inbox = Inbox(
             chain=self._l1.chain_id,

@@ -73,7 +73,7 @@ class ScrollAdapter:
         self._l2 = context.chains[l2.chain]
         l1_reader = context.chains[l1.chain]
         self._route = Route(name, self._l2.chain_id, l1_reader.chain_id)
-        self._tree = TreeId(f"{name}/{l2.chain}")
+        self._tree = TreeId(f"{name}/{self._l2.chain_id}")
         self._leaves = Gate(name, "provable_leaves")
         batches = Gate(name, "finalized_batches")
         self._outbox = Outbox(self._route, l2.messenger, l2.message_queue, self._tree)

@@ -662,7 +662,7 @@ async def test_one_chains_truth_is_not_the_others_trouble(make_world: MakeWorld)
     world.destination.answer("0x" + "b2" * 20, selector("root()"), b"\x05" * 32)
     world.origin.failure = EndpointDown("fake", "gone")
     (truth,) = await world.adapter.truth(world.destination.chain_id)
-    assert (truth.tree, truth.size) == ("hyper/destination", 7)
+    assert (truth.tree, truth.size) == (f"hyper/{DESTINATION_ID}", 7)
     with pytest.raises(EndpointDown):
         await world.adapter.truth(world.origin.chain_id)
     world.origin.failure = None

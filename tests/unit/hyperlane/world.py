@@ -52,7 +52,7 @@ ANNOUNCE = Address("0x" + "d1" * 20)
 ISM = Address("0x" + "e1" * 20)
 RECIPIENT = Address("0x" + "f1" * 20)
 SENDER = Address("0x" + "f2" * 20)
-TREE = TreeId("hyper/origin")
+TREE = TreeId(f"hyper/{ORIGIN_ID}")
 
 
 def selector(signature: str) -> bytes:

@@ -36,7 +36,7 @@ def test_a_sent_message_is_a_message_and_is_counted(world: World) -> None:
     sent = world.message(body=b"x" * 40)
     leaf, message = world.adapter.decode([world.a.say(sent)])
     assert isinstance(leaf, LeafAdded)
-    assert (leaf.tree, leaf.index, leaf.leaf) == (TreeId("set/a"), 0, sent.hash)
+    assert (leaf.tree, leaf.index, leaf.leaf) == (TreeId("set/901"), 0, sent.hash)
     assert isinstance(message, MessageSeen)
     assert message.message.id == "0x" + sent.hash.hex()
     assert message.message.route == Route(BRIDGE, A, B)
@@ -96,5 +96,5 @@ async def test_the_count_is_the_messenger_s_own(world: World) -> None:
     """The auditor gets the nonce at a final block; a chain that cannot be read is left out."""
     world.a.nonce, world.b.nonce = 7, 2
     truths = await truths_of(world.adapter)
-    assert {truth.tree: truth.size for truth in truths} == {"set/a": 7, "set/b": 2}
+    assert {truth.tree: truth.size for truth in truths} == {"set/901": 7, "set/902": 2}
     assert all(truth.root is None for truth in truths)
