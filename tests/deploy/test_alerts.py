@@ -18,7 +18,6 @@ from tests.deploy.mutants import UNITS_S, mutants
 
 pytestmark = pytest.mark.timeout(300)  # the package may have to be fetched first
 
-
 PROMTOOL_WITHIN_S = 240.0
 """It is done in a few seconds where nobody else works."""
 
@@ -29,11 +28,6 @@ class RuleTest:
 
     content: dict[str, Any]
     every: str
-
-    @property
-    def name(self) -> str:
-        """The alert's."""
-        return str(self.content["name"])
 
     def write(self, folder: Path, rule: dict[str, Any]) -> None:
         """Make a file for promtool out of it, which knows this one rule: the others cost time."""
