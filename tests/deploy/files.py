@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus" / "rules" / "relayer.yml"
-RULE_TESTS = DEPLOY / "prometheus" / "tests" / "relayer.yml"
+RULE_TESTS = sorted((DEPLOY / "prometheus" / "tests").glob("*.yml"))
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 
 _METRIC = re.compile(r"\brelayer_[a-z0-9_]+")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from relayer.devnet.anvil import free_port
 from relayer.devnet.service import STOP_TIMEOUT_S
 from relayer.devnet.world import Devnet, WorldPlan
 from tests.deploy import shipped
+from tests.deploy.dockerfile import words
 from tests.deploy.image import Container, Image, variables
 
 pytestmark = [pytest.mark.chain, pytest.mark.redis, pytest.mark.timeout(900)]
@@ -52,15 +52,14 @@ async def test_what_the_dockerfile_builds(
 
 async def _it_runs_alone(image: Image, folder: Path) -> None:
     """It delivers, says it is well, cannot write, and stops in time."""
-    volume, config, port = folder / "volume", folder / "config", free_port()
+    config, port = folder / "config", free_port()
     config.mkdir(parents=True)
-    volume.mkdir()
-    shutil.chown(volume, shipped.OURS, shipped.OURS)
+    (data,) = words("VOLUME", "service")
     plan = WorldPlan(more_settings={"http": {"host": "0.0.0.0", "port": port}})
     async with Devnet(folder / "world", plan) as world:
-        text = yaml.safe_dump({**world.config(), "data_dir": "/data"})
+        text = yaml.safe_dump({**world.config(), "data_dir": data})
         (config / CONFIG.name).write_text(text)
-        mounts = {volume: "/data", config: str(CONFIG.parent)}
+        mounts = {image.volume(data, folder): data, config: str(CONFIG.parent)}
         async with _running(image, world, mounts, port) as container:
             assert container.run("relayer", "health").returncode == 0
             assert container.run("touch", "/opt/relayer/x").returncode != 0

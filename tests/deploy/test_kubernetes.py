@@ -21,14 +21,14 @@ from tests.deploy.shipped import RELAYER_YAML, SECRETS_AT, named_secrets
 FOLDER = DEPLOY / "kubernetes"
 VERSIONS = ("1.29", "1.32", kubernetes_validate.latest_version())
 """The oldest we promise, one between, the newest the library knows."""
-FOREIGN = "external-secret.example.yaml"
-"""For an operator that the cluster may have; Kubernetes has no schema of it."""
+FOREIGN = {"external-secret.example.yaml", "pod-monitor.example.yaml"}
+"""For operators that the cluster may have; Kubernetes has no schema of them."""
 RESOURCES = sorted(
     str(path.relative_to(FOLDER))
     for path in FOLDER.rglob("*.yaml")
     if path.name != "kustomization.yaml"
 )
-NATIVE = [name for name in RESOURCES if name != FOREIGN]
+NATIVE = [name for name in RESOURCES if name not in FOREIGN]
 COMPONENTS = sorted(path.name for path in (FOLDER / "components").iterdir())
 
 
@@ -269,6 +269,24 @@ def test_both_examples_hold_the_secrets_that_the_configuration_names() -> None:
     assert names == {one["secret"]["secretName"] for one in _pod()["volumes"] if "secret" in one}
     (mount,) = (one for one in _relayer()["volumeMounts"] if one["name"] == "secrets")
     assert mount["mountPath"] == SECRETS_AT
+
+
+def test_prometheus_finds_the_pods_either_way() -> None:
+    """By annotations or by the operator's PodMonitor: the port that the container names."""
+    monitor, template = (
+        _load("pod-monitor.example.yaml"),
+        _load("deployment.yaml")["spec"]["template"],
+    )
+    labels, marks = template["metadata"]["labels"], template["metadata"]["annotations"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (port,) = _relayer()["ports"]
+    assert endpoint["port"] == port["name"]
+    assert endpoint["path"] == marks["prometheus.io/path"] == "/metrics"
+    assert (marks["prometheus.io/scrape"], marks["prometheus.io/port"]) == (
+        "true",
+        str(port["containerPort"]),
+    )
 
 
 def _kustomize(folder: Path) -> list[dict[str, Any]]:

@@ -34,7 +34,6 @@ LABEL_VALUES: dict[str, frozenset[str]] = {
     "outcome": frozenset(TX_OUTCOMES) | RPC_OUTCOMES | {*NOTICE_OUTCOMES, *RELOADS},
     "method": RPC_METHODS | {"other"},
     "kind": RPC_OUTCOMES | frozenset(STORE_ERRORS) | {"crash"},
-    "job": frozenset({"relayer"}),
     "route": frozenset({"$route"}),
     "chain": frozenset({"$chain"}),
     "alertstate": frozenset({"firing"}),
