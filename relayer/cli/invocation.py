@@ -8,6 +8,7 @@ import errno
 import functools
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 from click.exceptions import NoArgsIsHelpError
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -46,6 +48,9 @@ MAX_LINES = 40
 
 PLAIN_WIDTH = 240
 """Columns when the output is no terminal: wide enough that no row is broken for `grep`."""
+
+FOLDED = 40
+"""Columns that a long cell of a listing may be folded to."""
 
 _CODES: tuple[tuple[type[RelayerError], int], ...] = (
     (ConfigInvalid, USAGE),
@@ -100,7 +105,8 @@ class Invocation:
             if self.as_json:
                 click.echo(json.dumps(value, indent=2))
             else:
-                output().print(shown, soft_wrap=isinstance(shown, str | Text))
+                # Not cropped: what must stay whole is wider than some terminals, and they wrap it.
+                output().print(shown, soft_wrap=isinstance(shown, str | Text), crop=False)
             sys.stdout.flush()
 
     def progress(self) -> Progress:
@@ -216,14 +222,47 @@ def output() -> Console:
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
-    """A table whose cells are plain text on one line each."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", *, whole: str = ""
+) -> Table:
+    """A table whose cells are plain text, folded where there is no room; not the column `whole`."""
     made = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column == whole)
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     return made
+
+
+class Listing:
+    """Rows that begin with an id, which stays whole on one line, to be copied.
+
+    A table; on a terminal that is too narrow for one, a block for each row.
+    """
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._columns = columns
+        self._rows = [[printable(cell) for cell in row] for row in rows]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if console.is_terminal and self._needs() > options.max_width:
+            for whole, *cells in self._rows:
+                yield Text(whole, no_wrap=True, overflow="ignore")
+                named = zip(self._columns[1:], cells, strict=True)
+                yield Padding("\n".join(f"{name}: {cell}" for name, cell in named), (0, 0, 0, 2))
+            return
+        yield table(self._columns, self._rows, whole=self._columns[0])
+
+    def _needs(self) -> int:
+        """Columns of a terminal in which no cell is folded to a sliver."""
+        first, *others = zip(self._columns, *self._rows, strict=True)
+        widths = [max(map(len, first)), *(min(FOLDED, max(map(len, one))) for one in others)]
+        return sum(widths) + 3 * len(widths) + 1
+
+
+def way_on(after: str) -> Text:
+    """How the next page is asked for, ready to be pasted."""
+    return Text(f"More: --after {shlex.quote(after)}", no_wrap=True, overflow="ignore")
 
 
 def exit_code(error: RelayerError) -> int:

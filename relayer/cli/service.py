@@ -15,7 +15,7 @@ from relayer.cli.messages import opened_store
 from relayer.cli.naming import chains_of
 from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH, WholeNumber
 from relayer.message import BlockNumber, ChainId, MessageId, TxHash
-from relayer.ops.views import printable
+from relayer.ops.views import counted, printable
 from relayer.self_relay import step_view
 from relayer.settings import Settings, load_settings
 
@@ -130,7 +130,7 @@ def backfill(
     read = end - start + 1
     asked.show(
         {"chain": chain, "first": start, "last": end, "blocks": read},
-        f"{chain}: blocks {start} to {end} read again ({read} blocks).",
+        f"{chain}: blocks {start} to {end} read again ({counted(read, 'block')}).",
     )
 
 

@@ -99,6 +99,11 @@ def finding_view(finding: Finding) -> dict[str, Any]:
     }
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things in words."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def record_view(record: Record) -> dict[str, Any]:
     """A message and its walk as JSON."""
     return {
