@@ -125,6 +125,11 @@ class Invocation:
 class CommonGroup(click.Group):
     """Turns every error into one clear line and an exit code."""
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line, also where a standard stream is closed."""
+        _open_streams()
+        return super().main(*args, **extra)
+
     def make_context(
         self,
         info_name: str | None,
@@ -135,7 +140,7 @@ class CommonGroup(click.Group):
         """Read the options before the command's name; `--json` counts wherever it stands."""
         asked = Invocation(as_json="--json" in args)
         try:
-            with written():  # `--help` and `--version`
+            with written():  # `--version`
                 return super().make_context(info_name, args, parent, obj=asked, **extra)
         except click.UsageError as wrong:
             _refuse_usage(asked, wrong)
@@ -171,8 +176,13 @@ def _told(error: Exception) -> RelayerError:
 
 
 def common(command: F) -> F:
-    """Give a command the options `--config`, `--json` and `--debug`; also after its name."""
+    """Give a command the options `--config`, `--json` and `--debug`; also after its name.
+
+    And a `--help` that cannot be written is told as any other output that cannot.
+    """
     for option in (
+        click.option("-h", "--help", is_flag=True, is_eager=True, expose_value=False,
+                     callback=_show_help, help="Show this message and exit."),
         click.option("--debug", is_flag=True, expose_value=False, callback=_note_debug,
                      help="Show tracebacks and debug logs."),
         click.option("--json", "as_json", is_flag=True, expose_value=False,
@@ -294,6 +304,28 @@ def _say_and_exit(asked: Invocation, label: str, lines: Sequence[str], code: int
         for line in said:
             click.echo(f"error: {line}", err=True)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Put something in the place of standard streams that are closed (`>&-`), which are None here.
+
+    Otherwise the next file or socket would take their numbers. What is written to this output
+    fails, as it would have.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - until the process ends
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _show_help(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        with written():
+            click.echo(ctx.get_help(), color=ctx.color)
+            sys.stdout.flush()
+        ctx.exit()
 
 
 def _note_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
