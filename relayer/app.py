@@ -182,17 +182,16 @@ def _wake_all(bells: Mapping[ChainId, ChainBells]) -> None:
 async def run(
     settings: Settings,
     *,
+    hangup: Hangup,
     on_ready: Callable[[], None] | None = None,
     reread: Callable[[], Settings] | None = None,
     logging: Logging | None = None,
-    hangup: Hangup | None = None,
 ) -> None:
     """Relay until SIGTERM or SIGINT; stops within 35 s, in the reverse order of its start.
 
     SIGHUP, or an operator, has it take up what `reread` returns then, without a restart.
     `logging` is what can be changed of this process's logs, `hangup` what was sent before now.
     """
-    hangup = hangup or Hangup()
     allow_more_files()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

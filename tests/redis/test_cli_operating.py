@@ -62,6 +62,8 @@ def test_verbs_by_filter_say_how_many(config: str) -> None:
         ("drop", "matched 0, changed 0"),
         ("drop", f"matched {MESSAGES}, changed 0"),
     ]
+    newest = answer(config, "audit", "--limit", "1")
+    assert answer(config, "audit", "--after", newest["after"])["acts"] == acts(config)[1:]
     assert json.loads(acts(config)[-1]["arguments"]) == {"status": "waiting", "dry_run": True}
     for other in (id_of(2), id_of(3)):
         answer(config, "hold", other)
