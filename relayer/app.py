@@ -23,6 +23,7 @@ from relayer.checkup import check_bridge, check_chain, check_protocols, check_st
 from relayer.desk import Desk, Sources
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.generations import Generations
+from relayer.hangup import Hangup
 from relayer.message import BlockNumber, BridgeName, ChainId, Fact, MessageId, Timestamp, TxHash
 from relayer.ops.api import ApiMetrics, DappApi, Limits
 from relayer.ops.api.tail import POLL_S
@@ -181,6 +182,7 @@ def _wake_all(bells: Mapping[ChainId, ChainBells]) -> None:
 async def run(
     settings: Settings,
     *,
+    hangup: Hangup,
     on_ready: Callable[[], None] | None = None,
     reread: Callable[[], Settings] | None = None,
     logging: Logging | None = None,
@@ -188,7 +190,7 @@ async def run(
     """Relay until SIGTERM or SIGINT; stops within 35 s, in the reverse order of its start.
 
     SIGHUP, or an operator, has it take up what `reread` returns then, without a restart.
-    `logging` is what can be changed of this process's logs.
+    `logging` is what can be changed of this process's logs, `hangup` what was sent before now.
     """
     allow_more_files()
     stop = asyncio.Event()
@@ -204,7 +206,7 @@ async def run(
         opened = partial(_opened_generation, store, metrics=metrics, api_metrics=api_metrics)
         generations = Generations(opened, partial(work, owner), stop=_stopped)
         desk = Desk(generations, sources, now)
-        loop.add_signal_handler(signal.SIGHUP, desk.reload_soon)
+        hangup.tell(desk.reload_soon)
         await generations.start(settings)
         service = asyncio.create_task(_serve_all(generations, desk, on_ready))
         stopping = asyncio.create_task(stop.wait())

@@ -19,6 +19,8 @@ FIXED = ("data_dir", "instance", "redis", "http", "retention_s")
 """Sections that the parts of the process outside of any generation were made from."""
 BY_NAME = ("chains", "bridges")
 READ_WITHIN_S = 10.0
+MOST_HANGING = 4
+"""Threads that may wait for files for ever: a pipe that is gone lets go of none."""
 ASK_WITHIN_S = 15.0
 
 T = TypeVar("T")
@@ -45,14 +47,18 @@ class Reader:
 
     def __init__(self, *, within_s: float = READ_WITHIN_S) -> None:
         self._within_s = within_s
-        self._answer: concurrent.futures.Future[Any] | None = None
+        self._hanging: list[concurrent.futures.Future[Any]] = []
 
     async def read(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises; ConfigInvalid when it takes too long."""
-        if self._answer is not None and not self._answer.done():
-            raise ConfigInvalid("the files of an earlier reload still cannot be read")
+        self._hanging = [one for one in self._hanging if not one.done()]
+        if len(self._hanging) >= MOST_HANGING:
+            raise ConfigInvalid(
+                f"the files of {MOST_HANGING} earlier reloads still cannot be read;"
+                " while they hang, only a restart helps"
+            )
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._answer = answer
+        self._hanging.append(answer)
 
         def run() -> None:
             answer.set_running_or_notify_cancel()

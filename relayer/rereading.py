@@ -10,7 +10,7 @@ from typing import Any
 
 from relayer.acts import Target, chain_name_of
 from relayer.chains import ChainClient
-from relayer.errors import ConfigInvalid, IllegalTransition, UnknownRecord
+from relayer.errors import IllegalTransition, UnknownRecord
 from relayer.message import BlockNumber, ChainId, TxHash
 from relayer.ops.views import printable
 from relayer.parts import Parts
@@ -24,13 +24,13 @@ WATCH_EVERY_S = 0.5
 async def ask_again(
     parts: Parts, chain: ChainClient, first: BlockNumber, last: BlockNumber
 ) -> Rescan:
-    """Note an inclusive range as wanted; `ConfigInvalid` when it is not final yet.
+    """Note an inclusive range as wanted; `IllegalTransition` when it is not final yet.
 
     A running follower does it when there is one; until then it stays asked for.
     """
     final = await chain.final_header()
     if last > final.number:
-        raise ConfigInvalid(
+        raise IllegalTransition(
             f"block {last} is not final yet; the newest final block of {chain.name} is"
             f" {final.number}: wait, or end the range there"
         )

@@ -12,7 +12,7 @@ from relayer.cli.health import ask, reachable
 from relayer.cli.invocation import FAILURE, OK, Invocation, common, with_invocation
 from relayer.cli.messages import opened_store
 from relayer.errors import RelayerError
-from relayer.message import ChainId, Reason, Status
+from relayer.message import ChainId, Reason, Status, Where
 from relayer.offline import offline_findings
 from relayer.ops.views import SENTENCES, Finding, finding_view, iso, printable
 from relayer.settings import Settings
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 OLD_S = 86400.0
 """A message that is under way for longer is worth a look; some bridges take a week."""
+
+UNDER_WAY = frozenset({Status.SEEN, Status.WAITING, Status.READY, Status.SUBMITTED})
+"""What `Store.oldest_pending` tells of."""
 
 PEOPLE: Mapping[Reason, str] = {
     Reason.INSUFFICIENT_BALANCE: "top up a signer",
@@ -129,10 +132,17 @@ def _messages(counts: Mapping[StatusCount, int]) -> Iterator[Finding]:
 
 
 async def _old(store: Store, settings: Settings, name: str) -> list[Finding]:
-    oldest = await store.oldest_pending(ChainId(settings.chains[name].id))
-    if oldest is None or store.now() - oldest < OLD_S:
+    chain = ChainId(settings.chains[name].id)
+    since = await store.oldest_pending(chain)
+    if since is None or store.now() - since < OLD_S:
         return []
-    text = f"the oldest is under way since {iso(oldest)}: `relayer list --status waiting`"
+    there = Where(destination=chain)
+    page = await store.list(status=UNDER_WAY, where=there, limit=1, oldest_first=True)
+    status = page.records[0].status if page.records else Status.WAITING
+    text = (
+        f"the oldest is under way since {iso(since)}:"
+        f" `relayer list --oldest --status {status.value} --destination {name}`"
+    )
     return [Finding(f"messages to {name}", False, text)]
 
 

@@ -8,6 +8,7 @@ import errno
 import functools
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 from click.exceptions import NoArgsIsHelpError
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -46,6 +48,9 @@ MAX_LINES = 40
 
 PLAIN_WIDTH = 240
 """Columns when the output is no terminal: wide enough that no row is broken for `grep`."""
+
+FOLDED = 40
+"""Columns that a long cell of a listing may be folded to."""
 
 _CODES: tuple[tuple[type[RelayerError], int], ...] = (
     (ConfigInvalid, USAGE),
@@ -100,7 +105,8 @@ class Invocation:
             if self.as_json:
                 click.echo(json.dumps(value, indent=2))
             else:
-                output().print(shown, soft_wrap=isinstance(shown, str | Text))
+                # Not cropped: what must stay whole is wider than some terminals, and they wrap it.
+                output().print(shown, soft_wrap=isinstance(shown, str | Text), crop=False)
             sys.stdout.flush()
 
     def progress(self) -> Progress:
@@ -119,6 +125,11 @@ class Invocation:
 class CommonGroup(click.Group):
     """Turns every error into one clear line and an exit code."""
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line, also where a standard stream is closed."""
+        _open_streams()
+        return super().main(*args, **extra)
+
     def make_context(
         self,
         info_name: str | None,
@@ -129,7 +140,7 @@ class CommonGroup(click.Group):
         """Read the options before the command's name; `--json` counts wherever it stands."""
         asked = Invocation(as_json="--json" in args)
         try:
-            with written():  # `--help` and `--version`
+            with written():  # `--version`
                 return super().make_context(info_name, args, parent, obj=asked, **extra)
         except click.UsageError as wrong:
             _refuse_usage(asked, wrong)
@@ -165,8 +176,13 @@ def _told(error: Exception) -> RelayerError:
 
 
 def common(command: F) -> F:
-    """Give a command the options `--config`, `--json` and `--debug`; also after its name."""
+    """Give a command the options `--config`, `--json` and `--debug`; also after its name.
+
+    And a `--help` that cannot be written is told as any other output that cannot.
+    """
     for option in (
+        click.option("-h", "--help", is_flag=True, is_eager=True, expose_value=False,
+                     callback=_show_help, help="Show this message and exit."),
         click.option("--debug", is_flag=True, expose_value=False, callback=_note_debug,
                      help="Show tracebacks and debug logs."),
         click.option("--json", "as_json", is_flag=True, expose_value=False,
@@ -216,14 +232,47 @@ def output() -> Console:
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
-    """A table whose cells are plain text on one line each."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", *, whole: str = ""
+) -> Table:
+    """A table whose cells are plain text, folded where there is no room; not the column `whole`."""
     made = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column == whole)
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     return made
+
+
+class Listing:
+    """Rows that begin with an id, which stays whole on one line, to be copied.
+
+    A table; on a terminal that is too narrow for one, a block for each row.
+    """
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._columns = columns
+        self._rows = [[printable(cell) for cell in row] for row in rows]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if console.is_terminal and self._needs() > options.max_width:
+            for whole, *cells in self._rows:
+                yield Text(whole, no_wrap=True, overflow="ignore")
+                named = zip(self._columns[1:], cells, strict=True)
+                yield Padding("\n".join(f"{name}: {cell}" for name, cell in named), (0, 0, 0, 2))
+            return
+        yield table(self._columns, self._rows, whole=self._columns[0])
+
+    def _needs(self) -> int:
+        """Columns of a terminal in which no cell is folded to a sliver."""
+        first, *others = zip(self._columns, *self._rows, strict=True)
+        widths = [max(map(len, first)), *(min(FOLDED, max(map(len, one))) for one in others)]
+        return sum(widths) + 3 * len(widths) + 1
+
+
+def way_on(after: str) -> Text:
+    """How the next page is asked for, ready to be pasted."""
+    return Text(f"More: --after {shlex.quote(after)}", no_wrap=True, overflow="ignore")
 
 
 def exit_code(error: RelayerError) -> int:
@@ -255,6 +304,28 @@ def _say_and_exit(asked: Invocation, label: str, lines: Sequence[str], code: int
         for line in said:
             click.echo(f"error: {line}", err=True)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Put something in the place of standard streams that are closed (`>&-`), which are None here.
+
+    Otherwise the next file or socket would take their numbers. What is written to this output
+    fails, as it would have.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - until the process ends
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _show_help(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        with written():
+            click.echo(ctx.get_help(), color=ctx.color)
+            sys.stdout.flush()
+        ctx.exit()
 
 
 def _note_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:

@@ -18,6 +18,7 @@ from relayer.cli.invocation import table as table_of
 from relayer.errors import ConfigInvalid, RelayerError
 from relayer.settings import Settings
 
+SHORTEST_PASSWORD = 12
 UNKNOWN = "unknown without --online"
 MAX_WIDTH = 10_000
 """Columns of YAML: no path is broken into two lines."""
@@ -48,6 +49,11 @@ def create(asked: Invocation, out: Path, password_file: Path | None) -> None:
         password = read_password(password_file, "--password-file")
     else:
         password = _asked_password()
+    if len(password) < SHORTEST_PASSWORD:
+        raise ConfigInvalid(
+            f"the password has {len(password)} characters, and whoever gets hold of the file can"
+            f" try all of them: take {SHORTEST_PASSWORD} or more"
+        )
     address = LocalSigner(create_keystore(out, password)).address
     signer = {  # absolute, and not resolved: a mounted secret is a link
         "keystore": os.path.abspath(out),

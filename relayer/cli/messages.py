@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
-from relayer.cli.invocation import (
-    Invocation,
-    common,
-    with_invocation,
-)
+from relayer.acts import Selection
+from relayer.cli.filters import OF_ROUTE, REASON, filtered, mind_the_unknown, selection
+from relayer.cli.invocation import Invocation, Listing, common, way_on, with_invocation
 from relayer.cli.invocation import table as table_of
-from relayer.cli.types import ID_OR_TX, ROUTE, WholeNumber
+from relayer.cli.types import ID_OR_TX, PAGE_MARK, WholeNumber
 from relayer.errors import UnknownRecord
-from relayer.message import MessageId, Reason, Record, Route, Status, TxHash
+from relayer.message import BridgeName, MessageId, Reason, Record, Route, Status, TxHash, Where
 from relayer.ops.views import explanation, iso, next_wake_up, printable, record_view
 from relayer.settings import Settings
 
@@ -28,48 +25,42 @@ if TYPE_CHECKING:
     from relayer.store import Page, Store
 
 MAX_LISTED = 1000
-
-
-def words_of(kind: type[Status] | type[Reason]) -> click.Choice[str]:
-    """The values of an enumeration as a choice."""
-    return click.Choice([word.value for word in kind])
+AFTER = click.option(
+    "--after", type=PAGE_MARK, help="Go on behind the mark that the page before ended with."
+)
 
 
 @click.command(name="list")
-@click.option("--status", type=words_of(Status), help="Only messages with this status.")
-@click.option("--route", type=ROUTE, help="Only messages of this route.")
-@click.option("--reason", type=words_of(Reason), metavar="REASON", help="Only with this reason.")
+@filtered
+@click.option("--oldest", is_flag=True, help="The oldest first.")
 @click.option("--limit", type=WholeNumber(1, MAX_LISTED), default=50, show_default=True)
-@click.option("--after", help="Go on behind the mark that the page before ended with.")
+@AFTER
 @common
 @with_invocation
 def list_messages(
-    asked: Invocation,
-    status: str | None,
-    route: Route | None,
-    reason: str | None,
-    limit: int,
-    after: str | None,
+    asked: Invocation, oldest: bool, limit: int, after: str | None, **filters: Any
 ) -> None:
     """List messages, newest first."""
     settings = asked.settings()
+    chosen = selection(settings, filters)
 
-    async def read() -> Any:
+    async def read() -> Page:
         async with opened_store(settings) as store:
             return await store.list(
-                status=Status(status) if status else None,
-                route=route,
-                reason=Reason(reason) if reason else None,
+                status=chosen.status,
+                route=chosen.route,
+                reason=chosen.reason,
+                where=_where(chosen),
                 limit=limit,
                 after=after,
+                oldest_first=oldest,
             )
 
     page = asked.run(read())
-    shown: Group | Table = _overview(page.records)
-    if page.after is not None:
-        shown = Group(shown, Text(f"More: --after {page.after}"))
-    views = [record_view(record) for record in page.records]
-    asked.show({"messages": views, "after": page.after}, shown)
+    records = [record for record in page.records if chosen.admits(record)]
+    mind_the_unknown(settings, chosen, matched=len(records))
+    views = [record_view(record) for record in records]
+    asked.show({"messages": views, "after": page.after}, _page(_overview(records), page.after))
 
 
 @click.command()
@@ -97,10 +88,10 @@ def show(asked: Invocation, id_or_tx: str) -> None:
 
 
 @click.command()
-@click.option("--route", type=ROUTE, help="Only messages of this route.")
-@click.option("--reason", type=words_of(Reason), metavar="REASON", help="Only with this reason.")
+@OF_ROUTE
+@REASON
 @click.option("--limit", type=WholeNumber(1, MAX_LISTED), default=50, show_default=True)
-@click.option("--after", help="Go on behind the mark that the page before ended with.")
+@AFTER
 @common
 @with_invocation
 def dead(
@@ -125,10 +116,8 @@ def dead(
         (view["id"], view["route"], view["reason"], view["since"], _evidence(view))
         for view in views
     ]
-    shown: Group | Table = table_of(("message", "route", "reason", "since", "evidence"), rows)
-    if page.after is not None:
-        shown = Group(shown, Text(f"more with --after {page.after!r}"))
-    asked.show({"messages": views, "after": page.after}, shown)
+    shown = Listing(("message", "route", "reason", "since", "evidence"), rows)
+    asked.show({"messages": views, "after": page.after}, _page(shown, page.after))
 
 
 COMMANDS = (list_messages, show, dead)
@@ -157,8 +146,22 @@ def _evidence(view: Mapping[str, Any]) -> str:
     return printable(told or str(view["explanation"]), 200)
 
 
-def _overview(records: Sequence[Record]) -> Table:
-    return table_of(
+def _where(chosen: Selection) -> Where:
+    return Where(
+        bridge=None if chosen.bridge is None else BridgeName(chosen.bridge),
+        origin=chosen.origin,
+        destination=chosen.destination,
+        sender=chosen.sender,
+        recipient=chosen.recipient,
+    )
+
+
+def _page(shown: Listing, after: str | None) -> Group:
+    return Group(shown) if after is None else Group(shown, way_on(after))
+
+
+def _overview(records: Sequence[Record]) -> Listing:
+    return Listing(
         ("message", "route", "status", "reason", "since", "attempts", "next wake-up"),
         [
             (

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from relayer.acts import LONGEST_WHY, Pause, PauseKind, Target, target_of, target_to_resume
 from relayer.cli.acting import ask_running, hider, whoami, written_down
-from relayer.cli.invocation import Invocation, common, with_invocation
+from relayer.cli.invocation import Invocation, common, way_on, with_invocation
 from relayer.cli.invocation import table as table_of
 from relayer.cli.messages import opened_store
 from relayer.cli.naming import chains_of, nameable, one_named
-from relayer.cli.types import WholeNumber
+from relayer.cli.types import AUDIT_MARK, WholeNumber
 from relayer.message import ChainId
 from relayer.ops.logs import LEVELS
 from relayer.ops.operator.views import act_view, pause_view, unsure
@@ -144,7 +144,9 @@ def backfills(asked: Invocation) -> None:
 
 @click.command()
 @click.option("--limit", type=WholeNumber(1, MAX_LINES), default=50, show_default=True)
-@click.option("--after", help="Go on behind the mark that the page before ended with.")
+@click.option(
+    "--after", type=AUDIT_MARK, help="Go on behind the mark that the page before ended with."
+)
 @click.option("--strangers", is_flag=True, help="Requests that had no valid token instead.")
 @common
 @with_invocation
@@ -161,7 +163,7 @@ def audit(asked: Invocation, limit: int, after: str | None, strangers: bool) -> 
     columns = ("at", "who", "remote", "what", "arguments", "outcome", "detail")
     shown: Any = table_of(columns, [tuple(view[key] for key in columns) for view in views])
     if page.after is not None:
-        shown = Group(shown, Text(f"more with --after {page.after}"))
+        shown = Group(shown, way_on(page.after))
     asked.show({"acts": views, "after": page.after}, shown)
 
 

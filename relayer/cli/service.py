@@ -14,8 +14,9 @@ from relayer.cli.invocation import Invocation, common, with_invocation
 from relayer.cli.messages import opened_store
 from relayer.cli.naming import chains_of
 from relayer.cli.types import CHAIN_BLOCK, MESSAGE_ID, TX_HASH, WholeNumber
+from relayer.hangup import Hangup
 from relayer.message import BlockNumber, ChainId, MessageId, TxHash
-from relayer.ops.views import printable
+from relayer.ops.views import counted, printable
 from relayer.self_relay import step_view
 from relayer.settings import Settings, load_settings
 
@@ -29,6 +30,7 @@ MAX_DEMO_KILLS = 20
 @with_invocation
 def run(asked: Invocation, dry_run: bool) -> None:
     """Relay until SIGTERM or Ctrl-C; SIGHUP takes up a changed configuration."""
+    hangup = Hangup()  # before the file is read: it may change from then on
     settings = asked.settings()
     from relayer import app
 
@@ -37,7 +39,8 @@ def run(asked: Invocation, dry_run: bool) -> None:
 
     level = "debug" if asked.debug else settings.log.level
     logging = asked.log_with(level=level, style=settings.log.format, of=settings)
-    asked.run(app.run(_with(settings, dry_run=dry_run), reread=reread, logging=logging))
+    settings = _with(settings, dry_run=dry_run)
+    asked.run(app.run(settings, reread=reread, logging=logging, hangup=hangup))
 
 
 @click.command()
@@ -130,7 +133,7 @@ def backfill(
     read = end - start + 1
     asked.show(
         {"chain": chain, "first": start, "last": end, "blocks": read},
-        f"{chain}: blocks {start} to {end} read again ({read} blocks).",
+        f"{chain}: blocks {start} to {end} read again ({counted(read, 'block')}).",
     )
 
 

@@ -77,9 +77,29 @@ class RouteText(click.ParamType[Route]):
             )
 
 
+class Mark(click.ParamType[str]):
+    """The mark that a page ended with, which the next one goes on from."""
+
+    name = "mark"
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = re.compile(pattern, re.ASCII)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is, or fail naming it."""
+        text = str(value)
+        if not self._pattern.fullmatch(text):
+            self.fail(f"{text[:80]!r} is not the mark that a page ended with", param, ctx)
+        return text
+
+
 ACCOUNT = Account()
 MESSAGE_ID = Hash32("message id")
 TX_HASH = Hash32("transaction hash")
 ID_OR_TX = Hash32("message id or transaction hash")
+PAGE_MARK = Mark(r"\d{1,15}(\.\d{1,6})? 0x[0-9a-f]{64}")
+"""Of a page of messages: when the last one was seen, and its id."""
+AUDIT_MARK = Mark(r"\d{1,20}-\d{1,20}")
+"""Of a page of the audit log: an entry of a Redis stream."""
 CHAIN_BLOCK = WholeNumber(0, 2**63 - 1)
 ROUTE = RouteText()

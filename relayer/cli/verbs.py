@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from relayer.acts import Selection, Verb, chain_id_of, unknown_bridge
+from relayer.acts import Selection, Verb
 from relayer.cli.acting import written_down
-from relayer.cli.invocation import OK, Invocation, common, exit_code, with_invocation
-from relayer.cli.invocation import table as table_of
-from relayer.cli.messages import opened_store, words_of
-from relayer.cli.naming import chains_of
-from relayer.cli.types import ACCOUNT, MESSAGE_ID, ROUTE
+from relayer.cli.filters import filtered, mind_the_unknown, selection
+from relayer.cli.invocation import OK, Invocation, Listing, common, exit_code, with_invocation
+from relayer.cli.messages import opened_store
+from relayer.cli.types import MESSAGE_ID
 from relayer.errors import IllegalTransition, UnknownRecord
-from relayer.message import MessageId, Reason, Status
-from relayer.ops.views import printable
+from relayer.message import MessageId
+from relayer.ops.views import counted, printable
 from relayer.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,19 +25,7 @@ if TYPE_CHECKING:
 MAX_NAMED = 1000
 MAX_REFUSED = 1000
 
-FILTERS = (
-    click.option("--status", type=words_of(Status), help="Only messages with this status."),
-    click.option(
-        "--reason", type=words_of(Reason), metavar="REASON", help="Only with this reason."
-    ),
-    click.option("--route", type=ROUTE, help="Only messages of this route."),
-    click.option("--bridge", help="Only messages of this bridge."),
-    click.option("--origin", help="Only messages from this chain (name or id)."),
-    click.option("--destination", help="Only messages to this chain (name or id)."),
-    click.option("--sender", type=ACCOUNT, help="Only messages of this sender."),
-    click.option("--recipient", type=ACCOUNT, help="Only messages to this recipient."),
-    click.option("--dry-run", is_flag=True, help="Only say how many messages are meant."),
-)
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say how many messages are meant.")
 
 
 def _verb(verb: Verb, help_text: str) -> click.Command:
@@ -46,6 +33,8 @@ def _verb(verb: Verb, help_text: str) -> click.Command:
 
     @click.command(name=verb.value, help=help_text)
     @click.argument("message_ids", type=MESSAGE_ID, nargs=-1)
+    @filtered
+    @DRY_RUN
     @common
     @with_invocation
     def command(
@@ -63,11 +52,9 @@ def _verb(verb: Verb, help_text: str) -> click.Command:
             raise SystemExit(
                 asked.run(_named(asked, settings, verb, list(dict.fromkeys(message_ids))))
             )
-        selection = _selection(settings, filters)
-        asked.run(_selected(asked, settings, verb, selection, dry_run=dry_run))
+        chosen = selection(settings, filters)
+        asked.run(_selected(asked, settings, verb, chosen, dry_run=dry_run))
 
-    for option in reversed(FILTERS):
-        command = option(command)
     return command
 
 
@@ -96,7 +83,7 @@ async def _named(
             is_refused=lambda done: not any(row["outcome"] == "ok" for row in done[1]),
         )
     cells = [(row["id"], row["outcome"]) for row in rows]
-    asked.show({"verb": verb, "messages": rows}, table_of(("message", verb), cells))
+    asked.show({"verb": verb, "messages": rows}, Listing(("message", verb), cells))
     return code
 
 
@@ -126,40 +113,35 @@ async def _each_named(
 
 
 async def _selected(
-    asked: Invocation, settings: Settings, verb: Verb, selection: Selection, *, dry_run: bool
+    asked: Invocation, settings: Settings, verb: Verb, chosen: Selection, *, dry_run: bool
 ) -> None:
     """Apply `verb` to all that is selected, page by page, and say how many there were."""
-    given = {name: getattr(selection, name) for name in selection.__dataclass_fields__}
+    given = {name: getattr(chosen, name) for name in chosen.__dataclass_fields__}
     arguments = {name: str(value) for name, value in given.items() if value is not None}
     async with opened_store(settings) as store:
-        work = _each_page(asked, store, verb, selection, dry_run=dry_run)
-        if dry_run:
-            done = await work
-        else:
-            done = await written_down(
-                settings,
-                store,
-                verb.value,
-                arguments,
-                work,
-                told=lambda done: f"matched {done['matched']}, changed {done['changed']}",
-            )
-    _mind_the_unknown(settings, selection, matched=done["matched"])
-    would = "would be" if dry_run else f"{done['changed']} of them were"
-    text = f"{done['matched']} messages match; {would} changed by {verb}"
+        done = await written_down(
+            settings,
+            store,
+            verb.value,
+            {**arguments, "dry_run": dry_run},
+            _each_page(asked, store, verb, chosen, dry_run=dry_run),
+            told=lambda done: f"matched {done['matched']}, changed {done['changed']}",
+        )
+    mind_the_unknown(settings, chosen, matched=done["matched"])
     lines = [f"{one['id']}: {one['text']}" for one in done["refused"]]
+    text = _told_of_selected(verb, done, dry_run=dry_run)
     asked.show({"verb": verb, "dry_run": dry_run, **done}, Text("\n".join((text, *lines))))
 
 
-def _mind_the_unknown(settings: Settings, selection: Selection, *, matched: int) -> None:
-    """Nothing matched, and the bridge is none of ours."""
-    told = None if matched else unknown_bridge(selection, settings.bridges)
-    if told is not None:
-        click.echo(f"warning: {printable(told, 500)}", err=True)
+def _told_of_selected(verb: Verb, done: Mapping[str, Any], *, dry_run: bool) -> str:
+    found = counted(done["matched"], "message")
+    if dry_run:
+        return f"{found} would be changed by {verb}; this was a dry run"
+    return f"{found} found; {done['changed']} changed by {verb}"
 
 
 async def _each_page(
-    asked: Invocation, store: Store, verb: Verb, selection: Selection, *, dry_run: bool
+    asked: Invocation, store: Store, verb: Verb, chosen: Selection, *, dry_run: bool
 ) -> dict[str, Any]:
     matched = changed = 0
     refused: list[dict[str, str]] = []
@@ -167,28 +149,9 @@ async def _each_page(
     with asked.progress() as bar:
         task = bar.add_task(verb.value, total=None)
         while True:
-            page = await store.operate_all(verb, selection, dry_run=dry_run, after=after)
+            page = await store.operate_all(verb, chosen, dry_run=dry_run, after=after)
             matched, changed, after = matched + page.matched, changed + page.changed, page.after
             refused += [{"id": mid, "text": printable(why, 300)} for mid, why in page.refused]
             bar.update(task, completed=matched)
             if after is None:
                 return {"matched": matched, "changed": changed, "refused": refused[:MAX_REFUSED]}
-
-
-def _selection(settings: Settings, filters: Mapping[str, Any]) -> Selection:
-    chains = chains_of(settings)
-    ends = {
-        end: None if filters[end] is None else chain_id_of(f"--{end}", filters[end], chains)
-        for end in ("origin", "destination")
-    }
-    status, reason = filters["status"], filters["reason"]
-    return Selection(
-        status=Status(status) if status else None,
-        reason=Reason(reason) if reason else None,
-        route=filters["route"],
-        bridge=filters["bridge"],
-        origin=ends["origin"],
-        destination=ends["destination"],
-        sender=filters["sender"],
-        recipient=filters["recipient"],
-    )

@@ -22,6 +22,7 @@ from relayer.devnet.artefacts import decode_result, encode_call
 from relayer.devnet.deployer import Deployer
 from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
+from relayer.devnet.patience import sending
 from relayer.devnet.rpc import NodeRpc
 from relayer.errors import CallReverted
 from relayer.keccak import keccak256
@@ -160,11 +161,11 @@ class ArbitrumLocal:
             ]
         )
 
-    async def send(self, withdrawals: Sequence[Withdrawal], timeout_s: float = 60) -> list[Sent]:
+    async def send(self, withdrawals: Sequence[Withdrawal]) -> list[Sent]:
         """Send from two accounts and wait until all is mined; the answer is in the given order."""
         first_block = int(await self.child.call("eth_blockNumber"), 16)
         turns = len(SENDERS)
-        async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
+        async with sending(self.name, len(withdrawals)), asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._send_share(account, withdrawals[turn::turns]))
                 for turn, account in enumerate(SENDERS)

@@ -27,11 +27,13 @@ from relayer.devnet.bridges import left_out, make_bridges
 from relayer.devnet.ground import Delivery, Ground, GroundPlan, LocalBridge, Sent
 from relayer.devnet.keeping import keep
 from relayer.devnet.ledger import wasted_calls
+from relayer.devnet.patience import allowed_s
 from relayer.devnet.service import RelayerProcess
 
 REPORT = Path("build/demo.json")
 LOG = Path("build/demo-relayer.log")
 DELIVER_TIMEOUT_S = 240.0
+"""And more for each message; what is late is told in the report."""
 USUAL = ("hyperlane",)
 """What is shown when nobody says what: a first run must be short."""
 ONE_BRIDGE_MESSAGES = 300
@@ -169,7 +171,7 @@ async def _watch(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     requests: dict[str, float] = {}
     total = sum(len(group) for group in sent.values())
-    deadline = time.monotonic() + DELIVER_TIMEOUT_S
+    deadline = time.monotonic() + allowed_s(DELIVER_TIMEOUT_S, total)
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         tasks = {name: progress.add_task(name, total=len(group)) for name, group in sent.items()}
         waiting = {name: list(group) for name, group in sent.items()}

@@ -25,6 +25,7 @@ from relayer.devnet.linea_contracts import (
     deploy_rollup,
 )
 from relayer.devnet.linea_operator import MESSAGE_SENT, Operator
+from relayer.devnet.patience import sending
 from relayer.errors import CallReverted
 from relayer.keccak import keccak256
 from relayer.message import Address, MessageId
@@ -35,7 +36,6 @@ ANCHORED_ON_L1 = "0x" + keccak256(b"L2MessagingBlockAnchored(uint256)").hex()
 ANCHORED_ON_L2 = "0x" + keccak256(b"L1L2MessageHashesAddedToInbox(bytes32[])").hex()
 SEND = "sendMessage(address,uint256,bytes)"
 SEND_GAS = 300_000
-SEND_TIMEOUT_S = 60.0
 FEE = 10**15
 VALUE = 10**9
 
@@ -118,7 +118,7 @@ class LineaLocal:
             name: [place for place, one in enumerate(letters) if one.origin == name]
             for name in self.sites
         }
-        async with asyncio.timeout(SEND_TIMEOUT_S), asyncio.TaskGroup() as group:
+        async with sending(self.name, len(letters)), asyncio.TaskGroup() as group:
             tasks = {
                 name: group.create_task(self._send_from(self.sites[name], [letters[i] for i in at]))
                 for name, at in places.items()

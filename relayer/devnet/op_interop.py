@@ -15,6 +15,7 @@ from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
 from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
+from relayer.devnet.patience import sending
 from relayer.devnet.rpc import NodeRpc
 from relayer.devnet.supersim import CHAINS, SupersimOptions, bring_supersim
 from relayer.devnet.targets import compile_targets, received_bodies
@@ -29,7 +30,6 @@ SENT_MESSAGE = "0x" + keccak256(b"SentMessage(uint256,address,uint256,address,by
 RELAYED = "0x" + keccak256(b"RelayedMessage(uint256,uint256,bytes32,bytes32)").hex()
 SEND = "sendMessage(uint256,address,bytes)"
 SEND_GAS = 250_000
-SEND_TIMEOUT_S = 120.0
 LOG_TRIES = 50
 POLL_S = 0.1
 NOWHERE = Address("0x00000000000000000000000000000000000c0de0")
@@ -119,7 +119,7 @@ class OpInteropLocal:
         places: dict[str, list[int]] = {}
         for place, parcel in enumerate(parcels):
             places.setdefault(parcel.origin, []).append(place)
-        async with asyncio.timeout(SEND_TIMEOUT_S):
+        async with sending(self.name, len(parcels)):
             groups = await asyncio.gather(
                 *(
                     self._send_from(name, [parcels[at] for at in own])

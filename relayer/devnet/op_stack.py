@@ -31,6 +31,7 @@ from relayer.devnet.op_stack_contracts import (
 )
 from relayer.devnet.op_stack_games import GameProposer, Warp, adopt_game_generation
 from relayer.devnet.op_stack_outputs import Claim, Proposer
+from relayer.devnet.patience import sending
 from relayer.devnet.rpc import NodeRpc
 from relayer.devnet.supersim import CHAINS, SupersimOptions, bring_supersim
 from relayer.devnet.targets import received_bodies
@@ -46,7 +47,6 @@ RELAYED = "0x" + keccak256(b"RelayedMessage(bytes32)").hex()
 WITHDRAW = "initiateWithdrawal(address,uint256,bytes)"
 SEND = "sendMessage(address,bytes,uint32)"
 SEND_GAS = 300_000
-SEND_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class OpStackLocal:
         """Send parcels and wait until all are mined; the answer is in their order."""
         senders = self._senders
         shares = [parcels[turn :: len(senders)] for turn in range(len(senders))]
-        async with asyncio.timeout(SEND_TIMEOUT_S):
+        async with sending("op_stack", len(parcels)):
             hashes = await asyncio.gather(
                 *(self._send_share(*pair) for pair in zip(senders, shares, strict=True))
             )

@@ -16,6 +16,7 @@ from relayer.devnet.artefacts import encode_call
 from relayer.devnet.deployer import Deployer
 from relayer.devnet.ground import Delivery, Outcome, Sent
 from relayer.devnet.ledger import block_times, logs_of, read_deliveries
+from relayer.devnet.patience import sending
 from relayer.devnet.rpc import NodeRpc
 from relayer.devnet.scroll_contracts import (
     MESSAGE_QUEUE,
@@ -34,7 +35,6 @@ RELAYED = "0x" + keccak256(b"RelayedMessage(bytes32)").hex()
 APPENDED = "0x" + keccak256(b"AppendMessage(uint256,bytes32)").hex()
 SEND = "sendMessage(address,uint256,bytes,uint256)"
 SEND_GAS = 400_000
-SEND_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class ScrollLocal:
         rpc = self._rpc(L2)
         first_block = int(await rpc.call("eth_blockNumber"), 16)
         shares = [parcels[turn :: len(SENDERS)] for turn in range(len(SENDERS))]
-        async with asyncio.timeout(SEND_TIMEOUT_S):
+        async with sending(self.name, len(parcels)):
             hashes = await asyncio.gather(
                 *(self._send_share(*pair) for pair in zip(SENDERS, shares, strict=True))
             )

@@ -18,6 +18,7 @@ from relayer.devnet.deployer import Deployer
 from relayer.devnet.ground import Sent
 from relayer.devnet.hyperlane import HyperlaneChain
 from relayer.devnet.multicall import eth_call
+from relayer.devnet.patience import sending
 from relayer.devnet.rpc import NodeRpc
 from relayer.errors import CallReverted
 from relayer.keccak import keccak256
@@ -56,9 +57,7 @@ class Traffic:
         self.sites = {site.name: site for site in sites}
         self._quotes: dict[tuple[str, str, int], int] = {}
 
-    async def spread(
-        self, count: int, *, label: str = "hello", timeout_s: float = 60
-    ) -> list[Sent]:
+    async def spread(self, count: int, *, label: str = "hello") -> list[Sent]:
         """Dispatch `count` messages to the test recipients, round-robin over all routes."""
         routes = list(permutations(self.sites.values(), 2))
         turns = [routes[turn % len(routes)] for turn in range(count)]
@@ -71,7 +70,7 @@ class Traffic:
             )
             for turn, (origin, destination) in enumerate(turns)
         ]
-        return await self.send(parcels, timeout_s=timeout_s)
+        return await self.send(parcels)
 
     async def dispatch(
         self, origin: str, destination: str, *, body: bytes, recipient: Address | None = None
@@ -81,12 +80,12 @@ class Traffic:
         to = recipient or target.hyperlane.recipient
         return (await self.send([Parcel(self.sites[origin], target, to, body)]))[0]
 
-    async def send(self, parcels: Sequence[Parcel], *, timeout_s: float = 60) -> list[Sent]:
+    async def send(self, parcels: Sequence[Parcel]) -> list[Sent]:
         """Dispatch parcels and wait until all are mined; the answer is in the parcels' order."""
         places: dict[str, list[int]] = {}
         for place, parcel in enumerate(parcels):
             places.setdefault(parcel.origin.name, []).append(place)
-        async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
+        async with sending("hyperlane", len(parcels)), asyncio.TaskGroup() as group:
             tasks = {
                 name: group.create_task(self._send_from(self.sites[name], [parcels[i] for i in at]))
                 for name, at in places.items()

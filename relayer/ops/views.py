@@ -32,7 +32,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.AWAITING_TARGET: "Waiting until there is a contract at its recipient's address.",
     Reason.AWAITING_PAYMENT: "Waiting until its delivery pays enough for what it costs.",
     Reason.BUDGET_SPENT: "Waiting because a budget of `policy.fee` is spent for today.",
-    Reason.PAUSED: "Waiting because the bridge is paused, or because an operator paused it here.",
+    Reason.PAUSED: "Waiting because the bridge is paused.",
     Reason.RATE_LIMITED: "Waiting because the bridge limits how much may pass.",
     Reason.SOURCE_UNREACHABLE: "Waiting because something it depends on does not answer.",
     Reason.ROOT_MISMATCH: "Waiting because our root is not the chain's: a person should look.",
@@ -63,6 +63,12 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.INTERNAL_ERROR: "Put off by a bug of the relayer: see its log.",
 }
 """Every reason in words that need no knowledge of this program."""
+
+PAUSED_HERE = "Waiting because an operator paused it here."
+"""Said in place of what is said of a bridge that is paused."""
+
+_OWN_GATE = "~"
+"""What no bridge's name begins with: gates of pauses, which tell a reader nothing."""
 
 _AGAIN = "; it is tried again."
 GIVEN_UP = "; given up: `relayer retry` starts over."
@@ -97,6 +103,11 @@ def finding_view(finding: Finding) -> dict[str, Any]:
         "warning": finding.warns,
         "text": printable(finding.text),
     }
+
+
+def counted(count: int, thing: str) -> str:
+    """A number of things in words."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def record_view(record: Record) -> dict[str, Any]:
@@ -146,6 +157,8 @@ def explanation(
 ) -> str:
     """One or two sentences: why the message is where it is, and what the engine adds to that."""
     sentence = sentences[record.reason]
+    if record.reason is Reason.PAUSED and _is_at_own_gate(record):
+        sentence = PAUSED_HERE
     if record.status is Status.DEAD:
         sentence = sentence.replace(_AGAIN, given_up)
     if record.status is Status.ORPHANED:
@@ -197,9 +210,13 @@ def _message_view(message: Message) -> dict[str, Any]:
 
 
 def _gate_view(record: Record) -> dict[str, Any] | None:
-    if record.gate is None or record.status in _FINISHED:
+    if record.gate is None or record.status in _FINISHED or _is_at_own_gate(record):
         return None
     return {"gate": printable(record.gate, 200), "value": str(record.gate_value or 0)}
+
+
+def _is_at_own_gate(record: Record) -> bool:
+    return record.gate is not None and record.gate.startswith(_OWN_GATE)
 
 
 def _moment_view(moment: Moment) -> dict[str, Any]:

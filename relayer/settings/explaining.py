@@ -149,6 +149,8 @@ def _in_our_words(error: ErrorDetails) -> str:
     kind, text = error["type"], str(error["msg"])
     if kind in _QUOTABLE and isinstance(error["input"], int | float):
         return f"{_KINDS[kind]}: put it in quotes"
+    if kind in ("too_short", "too_long") and isinstance(error["input"], str):
+        text = re.sub(r"\bitems?\b", "characters", text)  # of a secret, which has none
     text = text.removeprefix("Value error, ").replace(" after validation", "")
     return _KINDS.get(kind) or re.sub(r"^[A-Z][a-z]+ should\b", "must", text)
 

@@ -86,6 +86,12 @@ def _checksummed(text: str) -> str:
     return text.lower()
 
 
+def _not_zero(address: Address) -> Address:
+    if not address.strip("0x"):
+        raise ValueError("must not be the zero address, where there is nothing")
+    return address
+
+
 def _must_match(pattern: str, wanted: str) -> AfterValidator:
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -115,6 +121,7 @@ AddressText = Annotated[
     Address,
     _must_match(_ADDRESS, "an address, 0x and 40 hex digits"),
     AfterValidator(_checksummed),
+    AfterValidator(_not_zero),
     _in_schema(_ADDRESS),
 ]
 WordText = Annotated[

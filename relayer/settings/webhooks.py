@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from relayer.message import Status
+from relayer.public_hosts import is_address, is_public
 from relayer.settings.values import Name, Section, admit_files, url_with
 
 
@@ -32,6 +34,17 @@ class WebhookSettings(Section):
     def _is_private_on_the_way(self) -> WebhookSettings:
         if not self.allow_http and not self.url.get_secret_value().startswith("https:"):
             raise ValueError("url is not https: use https, or set allow_http where nobody listens")
+        return self
+
+    @model_validator(mode="after")
+    def _is_public_or_allowed(self) -> WebhookSettings:
+        """Of an address; where a name leads is known only when it is posted to."""
+        host = urlsplit(self.url.get_secret_value()).hostname or ""
+        if not self.allow_private and is_address(host) and not is_public(host):
+            raise ValueError(
+                "url leads to an address that is not public, where nothing would be posted:"
+                " set allow_private if it is meant"
+            )
         return self
 
 

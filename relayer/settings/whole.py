@@ -82,7 +82,10 @@ class Settings(Section):
         names: dict[int, str] = {}
         for name, chain in self.chains.items():
             if chain.id in names:
-                raise ValueError(f"chains {names[chain.id]} and {name} have the same id {chain.id}")
+                raise ValueError(
+                    f"chains {names[chain.id]} and {name} have the same id {chain.id}:"
+                    " correct one, or take it out"
+                )
             names[chain.id] = name
         return self
 

@@ -11,6 +11,8 @@ from relayer.errors import ConfigInvalid
 
 MAX_VALUES = 100_000
 """Values once every alias is written out; a few lines can stand for billions."""
+LONGEST_NUMBER = 100
+"""Digits; no setting needs 80, and Python itself reads only so many."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -55,6 +57,15 @@ for _tag, _pattern, _first in (
     _PlainLoader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first)
     )
+
+
+def _whole_number(loader: _PlainLoader, node: yaml.ScalarNode) -> int:
+    if len(node.value) > LONGEST_NUMBER:
+        raise _error(f"a number of more than {LONGEST_NUMBER} digits; is it text? quote it", node)
+    return int(loader.construct_yaml_int(node))
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 class _Measure:

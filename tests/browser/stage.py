@@ -72,6 +72,9 @@ class Stage:
         default_factory=lambda: [chain(1, "mainnet"), chain(10, "optimism")]
     )
     proof: dict[str, Any] = field(default_factory=dict)
+    operator: bool = False
+    """Whether it is the operator's address; a token is asked for, and any is taken."""
+    pauses: list[dict[str, Any]] = field(default_factory=list)
     listeners: list[asyncio.Queue[dict[str, Any] | None]] = field(default_factory=list)
     reads: int = 0
     """How often a message was asked for."""
@@ -91,7 +94,10 @@ class Stage:
     async def rise(self) -> None:
         """Listen, always on the same port."""
         app = web.Application(middlewares=[secured])
-        Page().add_to(app.router)
+        Page(operator=self.operator).add_to(app.router)
+        if self.operator:
+            app.router.add_get("/v1/operator/pauses", self._pauses)
+            app.router.add_post("/v1/operator/resume", self._resume)
         app.router.add_get("/v1/routes", self._routes)
         app.router.add_get("/v1/chains", self._chains)
         app.router.add_get("/v1/messages", self._messages)
@@ -136,6 +142,16 @@ class Stage:
 
     async def _proof(self, _request: web.Request) -> web.Response:
         return web.json_response(self.proof)
+
+    async def _pauses(self, request: web.Request) -> web.Response:
+        if "Authorization" not in request.headers:
+            raise Refused(401, "give a valid token")
+        return web.json_response({"pauses": self.pauses})
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        wanted = await request.json()
+        self.pauses = [one for one in self.pauses if wanted != {one["kind"]: one["name"]}]
+        return web.json_response({"changed": True})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

@@ -161,6 +161,52 @@ async def test_the_public_page_offers_no_acts(chromium: Browser, stage: Stage) -
             assert not await shown.page.is_visible("#operator")
 
 
+TOKEN = "operator-token-of-this-very-test-0123456789"
+
+
+async def test_an_operator_sees_who_paused_a_message_and_lets_it_go_on(chromium: Browser) -> None:
+    """Where the message is, and not only in the overview; pauses of other things are not shown."""
+    pause = {"who": "on-call", "why": "an exercise", "since": iso(Timestamp(time.time() - 60))}
+    stage = Stage(operator=True)
+    stage.pauses = [
+        {"kind": "lane", "name": "10", "chain": "optimism", **pause},
+        {"kind": "lane", "name": "1", "chain": "mainnet", **pause},
+        {"kind": "route", "name": "other:1>10", "chain": None, **pause},
+    ]
+    async with stage, window(chromium, stage.origin) as shown:
+        await shown.open(f"/messages/{id_of(1)}")
+        assert await shown.page.locator("[data-key=pauses]").count() == 0
+        await shown.page.click("#operator")
+        await shown.page.fill("#token-text", TOKEN)
+        await shown.page.press("#token-text", "Enter")
+        await shown.page.wait_for_selector("[data-key=pauses]")
+        (row,) = await shown.page.locator("[data-key=pauses] tbody tr").all_inner_texts()
+        assert "lane optimism" in row
+        assert "on-call" in row
+        assert "an exercise" in row
+        await shown.page.click("[data-key=pauses] [data-verb=resume]")
+        await shown.page.wait_for_selector("[data-key=pauses]", state="detached")
+        assert [one["name"] for one in stage.pauses] == ["1", "other:1>10"]
+
+
+async def test_what_can_be_no_token_is_not_kept(chromium: Browser) -> None:
+    """Letters that no header can carry would fail at every request, as if nobody answered."""
+    stage = Stage(operator=True)
+    async with stage, window(chromium, stage.origin) as shown:
+        await shown.open("/")
+        await shown.page.click("#operator")
+        for text in ("жетон" * 8, "short", TOKEN.replace("-", " ")):
+            await shown.page.fill("#token-text", text)
+            await shown.page.press("#token-text", "Enter")
+            assert not await shown.page.evaluate(
+                "document.querySelector('#token-text').validity.valid"
+            )
+            assert await shown.page.is_visible("#token")
+        await shown.page.fill("#token-text", f"  {TOKEN} ")
+        await shown.page.press("#token-text", "Enter")
+        await shown.page.wait_for_selector("#operator:has-text('Sign out')")
+
+
 async def test_without_scripts_it_says_where_to_look(chromium: Browser, stage: Stage) -> None:
     """An empty page would be the worst answer."""
     async with window(chromium, stage.origin, javascript=False) as shown:

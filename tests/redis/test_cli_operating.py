@@ -54,13 +54,21 @@ def test_verbs_by_filter_say_how_many(config: str) -> None:
     assert (told["matched"], told["changed"]) == (MESSAGES, MESSAGES)
     assert len(answer(config, "dead")["messages"]) == MESSAGES
     shown = call(config, "retry", "--reason", "dropped_by_operator").stdout
-    assert f"{MESSAGES} messages match; {MESSAGES} of them were changed by retry" in shown
+    assert f"{MESSAGES} messages found; {MESSAGES} changed by retry" in shown
     assert answer(config, "dead")["messages"] == []
     assert [(act["what"], act["detail"]) for act in acts(config)] == [
         ("retry", f"matched {MESSAGES}, changed {MESSAGES}"),
         ("drop", f"matched {MESSAGES}, changed {MESSAGES}"),
         ("drop", "matched 0, changed 0"),
+        ("drop", f"matched {MESSAGES}, changed 0"),
     ]
+    newest = answer(config, "audit", "--limit", "1")
+    assert answer(config, "audit", "--after", newest["after"])["acts"] == acts(config)[1:]
+    assert json.loads(acts(config)[-1]["arguments"]) == {"status": "waiting", "dry_run": True}
+    for other in (id_of(2), id_of(3)):
+        answer(config, "hold", other)
+    shown = call(config, "drop", "--status", "waiting", "--dry-run").stdout
+    assert shown == "1 message would be changed by drop; this was a dry run\n"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +93,7 @@ def test_verbs_by_filter_say_how_many(config: str) -> None:
         (("backfill", "--chain", "10", "--from", "1", "--to", "2", "--cancel"), 3, "ten has no"),
         (("webhooks", "--retry", "shp"), 3, "known: shop"),
         (("pause", "--chain", "one", "--why", "x" * 201), 2, "at most 200"),
-        (("audit", "--after", "soon"), 3, "mark of a page"),
+        (("audit", "--after", "soon"), 2, "is not the mark that a page ended with"),
         (("log-level",), 2, "operator: is not configured"),
         (("log-level", "loud"), 2, "loud"),
         (("reload",), 2, "SIGHUP"),

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import logging
+import os
+import pty
+import shlex
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +102,78 @@ def test_a_page_for_people_has_whole_ids(config: str) -> None:
     shown = call(config, "list").stdout
     for number in range(1, MESSAGES + 1):
         assert id_of(number) in shown
+
+
+@pytest.mark.parametrize("columns", [60, 110, 200])
+def test_on_a_terminal_an_id_stays_on_one_line(config: str, columns: int) -> None:
+    """However narrow it is: what is folded cannot be copied."""
+    lines = [line.strip(" │") for line in on_a_terminal(config, "list", columns=columns)]
+    for number in range(1, MESSAGES + 1):
+        assert [line for line in lines if line.startswith(id_of(number))], lines
+    assert sum("waiting" in line for line in lines) == MESSAGES
+
+
+def test_the_way_to_the_next_page_can_be_pasted(config: str) -> None:
+    """It is one line, also on a terminal, and a shell reads it as the two words it is."""
+    for command in (["list", "--limit", "2"], ["list", "--limit", "1", "--oldest"]):
+        (line,) = [
+            line
+            for line in on_a_terminal(config, *command, columns=60)
+            if line.startswith("More: ")
+        ]
+        after = shlex.split(line.removeprefix("More: "))
+        assert len(answer(config, *command, *after)["messages"]) == 1
+
+
+def on_a_terminal(config: str, *arguments: str, columns: int) -> list[str]:
+    """The lines that a command writes to a terminal of this width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    command = [sys.executable, "-m", "relayer", "--config", config, *arguments]
+    env = {**os.environ, "TERM": "dumb", "NO_COLOR": "1"}
+    env.pop("COLUMNS", None)
+    with subprocess.Popen(command, stdout=theirs, stdin=theirs, env=env) as process:
+        os.close(theirs)
+        written = b""
+        with contextlib.suppress(OSError):  # EIO: whoever wrote is gone
+            while block := os.read(ours, 65536):
+                written += block
+    os.close(ours)
+    assert process.returncode == 0
+    return written.decode().splitlines()
+
+
+def test_the_oldest_are_listed_first_when_they_are_asked_for(config: str) -> None:
+    """Who looks for what waits longest needs the other end of the list."""
+    newest = [one["id"] for one in answer(config, "list")["messages"]]
+    oldest = [one["id"] for one in answer(config, "list", "--oldest")["messages"]]
+    assert oldest == newest[::-1]
+    assert len(oldest) == MESSAGES
+
+
+def test_a_list_is_chosen_by_where_messages_go_and_whose_they_are(config: str) -> None:
+    """The same filters as those of the verbs."""
+    shown = answer(config, "show", id_of(1))
+    for name in ("bridge", "sender", "recipient"):
+        assert len(answer(config, "list", f"--{name}", shown[name])["messages"]) == MESSAGES
+    there = ("--origin", "one", "--destination", "10")
+    assert len(answer(config, "list", *there)["messages"]) == MESSAGES
+    assert answer(config, "list", "--origin", "ten")["messages"] == []
+    assert answer(config, "list", "--sender", "0x" + "9" * 40)["messages"] == []
+    elsewhere = ("--route", str(ROUTE), "--destination", "one")
+    assert answer(config, "list", *elsewhere)["messages"] == []
+    unknown = call(config, "list", "--bridge", "nowhere")
+    assert (unknown.exit_code, "'nowhere' is not configured" in unknown.stderr) == (0, True)
+    assert call(config, "list", "--origin", "nowhere").exit_code == 3
+
+
+@pytest.mark.parametrize("command", ["list", "dead"])
+@pytest.mark.parametrize("mark", ["foo", "", "1 0x1", "nan " + id_of(1)])
+def test_a_mark_that_is_none_is_wrong_usage(config: str, command: str, mark: str) -> None:
+    """Nothing was looked for and not found."""
+    result = call(config, command, "--after", mark)
+    assert result.exit_code == 2
+    assert "is not the mark that a page ended with" in result.stderr
 
 
 def test_a_message_is_shown_by_id_and_by_transaction(config: str) -> None:

@@ -225,7 +225,46 @@ async def test_what_is_no_json_is_not_kept(world: OperatorWorld) -> None:
             code, answer = await world.ask("POST", "pause", headers=headers, data=data)
         assert code == 400
         assert "0123456789abcdef" not in str(await world.store.acts()) + str(logs) + str(answer)
-    assert "bytes that are no JSON object" in (await world.store.acts()).acts[0].arguments
+    assert "bytes that are no JSON" in (await world.store.acts()).acts[0].arguments
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "kept"),
+    [
+        ("application/json", "", ""),
+        ("application/json", "{}", ""),
+        ("text/plain", "{}", "2 bytes of text/plain"),
+        ("application/json", "{", "1 bytes that are no JSON"),
+        ("application/json", "[]", "2 bytes that are no JSON object"),
+    ],
+)
+async def test_the_audit_log_says_what_a_body_was(
+    world: OperatorWorld, kind: str, data: str, kept: str
+) -> None:
+    """An empty object says nothing, and is not the same as what could not be read."""
+    headers = [("Authorization", f"Bearer {NEW_TOKEN}"), ("Content-Type", kind)]
+    await world.ask("POST", f"messages/{id_of(2)}/hold", headers=headers, data=data)
+    assert (await world.store.acts()).acts[0].arguments == kept
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ('{"lane": "one", "lane": "ten"}', "lane"),
+        ('{"lane": "ten", "why": "a", "wh\\u0079": "b"}', "why"),
+        ('{"lane": "ten", "why": {"deep": 1, "deep": 2}}', "deep"),
+    ],
+)
+async def test_a_name_that_is_given_twice_is_refused(
+    world: OperatorWorld, data: str, name: str
+) -> None:
+    """Whoever looks at the request before us may take the other one for what counts."""
+    headers = [("Authorization", f"Bearer {NEW_TOKEN}"), ("Content-Type", "application/json")]
+    code, answer = await world.ask("POST", "pause", headers=headers, data=data)
+    error = answer["error"]
+    assert (code, error["field"], error["text"]) == (400, name, "is given twice")
+    assert await world.store.pauses() == []
+    assert f"with '{name}' twice" in (await world.store.acts()).acts[0].arguments
 
 
 async def test_two_tokens_are_valid_until_one_is_taken_away(world: OperatorWorld) -> None:

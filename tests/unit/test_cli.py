@@ -524,7 +524,15 @@ def test_the_published_schema_is_the_configurations() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("protocols",), ("protocols", "--json"), ("schema",), ("completion", "bash"), ("--help",)],
+    [
+        ("protocols",),
+        ("protocols", "--json"),
+        ("schema",),
+        ("completion", "bash"),
+        ("--help",),
+        ("list", "--help"),
+        ("keys", "create", "-h"),
+    ],
 )
 def test_an_output_that_takes_nothing_is_one_plain_error(command: tuple[str, ...]) -> None:
     """A full disk under `> file`, and nothing more from the interpreter's end."""
@@ -541,3 +549,12 @@ def test_an_output_that_takes_nothing_is_one_plain_error(command: tuple[str, ...
     (line,) = done.stderr.splitlines()
     assert "cannot write the output: No space left on device" in line
     assert "internal" not in line
+
+
+@pytest.mark.parametrize("command", [("protocols",), ("schema",), ("list", "--help")])
+def test_a_closed_output_is_one_plain_error(command: tuple[str, ...]) -> None:
+    """`>&-` leaves no stream at all, nor does `<&-`."""
+    whole = ["sh", "-c", 'exec "$@" <&- >&-', "sh", sys.executable, "-m", "relayer", *command]
+    done = subprocess.run(whole, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write the output: Bad file descriptor\n"

@@ -93,10 +93,13 @@ def test_create_needs_a_password(tmp_path: Path) -> None:
     """Where nobody can be asked a file must say it, and not an empty one."""
     out, empty = tmp_path / "key.json", tmp_path / "empty"
     empty.write_text("\n")
+    short = tmp_path / "short"
+    short.write_text("hunter2 2 2\n")
     for arguments, words in (
         ((), "give --password-file"),
         (("--password-file", str(empty)), f"{empty} is empty"),
         (("--password-file", str(tmp_path / "none")), "No such file"),
+        (("--password-file", str(short)), "the password has 11 characters"),
     ):
         refused = keys("create", "--out", str(out), *arguments)
         assert refused.exit_code == 2

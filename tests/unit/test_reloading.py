@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import re
 import threading
 from collections.abc import AsyncIterator
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from relayer.errors import ConfigInvalid
-from relayer.reloading import Reader, replaced_files, unreached
+from relayer.reloading import MOST_HANGING, Reader, replaced_files, unreached
 from relayer.settings import Fingerprint, Settings
 from tests.unit.chain_node import CHAIN, Node, running
 
@@ -93,17 +95,30 @@ def test_a_file_that_has_moved_up_in_a_list_is_the_same_file() -> None:
     assert replaced_files(before, {"signers[0].key_file": changed}) == ["signers[0].key_file"]
 
 
-async def test_a_file_that_hangs_is_given_up_and_asked_for_by_nobody_else() -> None:
-    """One thread waits for it, however often a reload is asked for."""
-    reader, hang = Reader(within_s=0.05), threading.Event()
+async def test_a_file_that_hangs_is_given_up_and_another_is_read(tmp_path: Path) -> None:
+    """A pipe in the configuration's place holds its thread for ever, also when it is gone."""
+    reader, pipe = Reader(within_s=0.05), tmp_path / "relayer.yaml"
+    os.mkfifo(pipe)
     with pytest.raises(ConfigInvalid, match=r"could not be read within 0.05 s"):
-        await reader.read(hang.wait)
-    with pytest.raises(ConfigInvalid, match="earlier reload"):
+        await reader.read(pipe.read_text)
+    pipe.rename(tmp_path / "pipe")
+    pipe.write_text("chains: {}")
+    assert await reader.read(pipe.read_text) == "chains: {}"
+    (tmp_path / "pipe").write_text("")  # lets the thread go
+
+
+async def test_only_so_many_threads_hang() -> None:
+    """However often a reload is asked for; they are counted no more when they come back."""
+    reader, hang = Reader(within_s=0.05), threading.Event()
+    for _ in range(MOST_HANGING):
+        with pytest.raises(ConfigInvalid, match=r"could not be read within 0.05 s"):
+            await reader.read(hang.wait)
+    with pytest.raises(ConfigInvalid, match=r"4 earlier reloads .* only a restart helps"):
         await reader.read(lambda: 1)
     hang.set()
     for thread in threading.enumerate():
         if thread.name == "reload":
-            thread.join(timeout=10)
+            await asyncio.to_thread(thread.join, timeout=10)
     assert await reader.read(lambda: 1) == 1
 
 

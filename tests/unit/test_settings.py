@@ -50,6 +50,11 @@ def _refusal(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -
     return str(caught.value)
 
 
+def hook(url: str, secret: str = "s" * 32) -> str:
+    """A webhook of the configuration."""
+    return f"webhooks: [{{name: shop, url: '{url}', secret: {secret}, allow_http: true}}]"
+
+
 def test_a_tilde_is_the_user_s_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell would have expanded it, so people write it; a home that is not there is named."""
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -203,6 +208,12 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ("    signers: [{keystore: k}]", "keystore and keystore_password_file go together"),
         ("    signers: [{key_file: a, key_env: B}]", "give exactly one of key_file"),
         ("    id: 2", "line 6, column 5: the key 'id' occurs twice"),
+        (f"retention_s: {'9' * 5000}", "column 14: a number of more than 100 digits; is it text?"),
+        ("    multicall: '0x" + "00" * 20 + "'", "multicall: must not be the zero address"),
+        (hook("https://h/", secret="short"), "webhooks[0].secret: must have at least 32 charact"),
+        (hook("https://127.0.0.1:1/"), "webhooks[0]: url leads to an address that is not public"),
+        (hook("https://[::ffff:10.0.0.1]/"), "not public, where nothing would be posted: set"),
+        (hook("https://169.254.169.254/"), "set allow_private if it is meant"),
         ("redis: {urll: x}", "redis.urll: unknown key; did you mean `url`?"),
         ("redis: {url: 'http://h'}", "redis.url: is not a URL of the form redis://"),
         ("http: {port: 70000}", "http.port: "),
@@ -241,7 +252,7 @@ def test_wrong_secrets_are_not_shown(tmp_path: Path, text: str) -> None:
 def test_same_id_or_url_twice(tmp_path: Path) -> None:
     """Two chains of one id, or one endpoint counted twice in a quorum, are refused."""
     twice = SMALLEST + "  beta: {id: 1, endpoints: [{url: 'http://h'}]}\n"
-    assert "chains alpha and beta have the same id 1" in _refusal(tmp_path, twice)
+    assert "have the same id 1: correct one, or take it out" in _refusal(tmp_path, twice)
     doubled = "chains: {a: {id: 1, quorum: 2, endpoints: [{url: 'http://h'}, {url: 'http://h'}]}}"
     assert "two endpoints have the same url" in _refusal(tmp_path, doubled)
 

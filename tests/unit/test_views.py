@@ -70,6 +70,16 @@ def test_known_wake_ups_and_gates_are_told() -> None:
     assert view["waits_for"] == {"gate": "hyper|checkpoint", "value": "7"}
 
 
+def test_a_pause_of_ours_is_told_from_one_of_the_bridge() -> None:
+    """Who waits wants to know whom to ask; the gate's own name says nothing to anybody."""
+    bridge = record_view(record_of(reason=Reason.PAUSED, detail="the portal is paused"))
+    assert bridge["explanation"] == "Waiting because the bridge is paused. (the portal is paused)"
+    detail = "lane ten is paused by on-call"
+    here = record_view(record_of(reason=Reason.PAUSED, detail=detail, gate="~operators|lane 10"))
+    assert here["explanation"] == f"Waiting because an operator paused it here. ({detail})"
+    assert here["waits_for"] is None
+
+
 def test_orphans_are_explained_by_their_status() -> None:
     """An orphan's last reason is history; its block is what counts."""
     text = explanation(record_of(status=Status.ORPHANED, reason=Reason.AWAITING_ROOT, detail=""))

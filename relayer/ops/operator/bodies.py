@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -179,22 +180,40 @@ class LevelBody(Body):
 async def body_of(request: web.Request, model: type[B]) -> B:
     """The request's body as a model; `Refused` names the first field that is wrong."""
     raw = await request.read()
-    request[ARGUMENTS] = f"{len(raw)} bytes that are no JSON object" if raw else ""
+    size = f"{len(raw)} bytes"
     if raw and request.content_type != "application/json":
+        request[ARGUMENTS] = f"{size} of {printable(request.content_type, 80)}"
         raise Refused(415, "send application/json", field=hdrs.CONTENT_TYPE)
     try:
         plain = from_json(raw or b"{}")
     except ValueError as bad:
+        request[ARGUMENTS] = f"{size} that are no JSON"
         raise Refused(400, f"is no JSON: {printable(str(bad), 100)}") from None
     if not isinstance(plain, dict):
+        request[ARGUMENTS] = f"{size} that are no JSON object"
         raise Refused(400, "must be a JSON object", value=json.dumps(plain))
-    if plain:
-        # As it was understood: escapes must not hide from the audit log what was meant.
-        request[ARGUMENTS] = plain
+    twice = _given_twice(raw)
+    if twice is not None:  # and not what was understood, which is only one of the two
+        request[ARGUMENTS] = f"{size} with {printable(twice, 80)!r} twice"
+        raise Refused(400, "is given twice", field=printable(twice, 80))
+    # As it was understood: escapes must not hide from the audit log what was meant.
+    request[ARGUMENTS] = plain or ""
     try:
         return model.model_validate_json(raw or b"{}")
     except ValidationError as wrong:
         raise _refusal(wrong, model) from None
+
+
+def _given_twice(raw: bytes) -> str | None:
+    """The first name that stands twice in an object: readers differ in which of the two counts."""
+    found: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        counts = Counter(name for name, _ in pairs)
+        found.extend(name for name, count in counts.items() if count > 1)
+
+    json.loads(raw or b"{}", object_pairs_hook=note, parse_int=str)  # of any number of digits
+    return found[0] if found else None
 
 
 def _in_order(first: int, last: int) -> None:

@@ -181,15 +181,16 @@ function closed(dialog) {
   });
 }
 
-// The button in the bar: signs in, or forgets the token.
-export function startSignIn() {
+// The button in the bar: signs in, or forgets the token; what may be seen changes with it.
+export function startSignIn(onChange) {
   if (!isOperators) return;
   const button = document.getElementById("operator");
   button.hidden = false;
-  button.addEventListener("click", () => {
+  button.addEventListener("click", async () => {
     if (token()) forgetToken();
-    else signIn();
+    else if (!(await signIn())) return;
     showSignIn();
+    onChange();
   });
   showSignIn();
 }

@@ -1,7 +1,7 @@
 // One message: where it is, why, what happened so far, and all that is needed to deliver it by hand.
 
 import { read } from "./api.js";
-import { buttons } from "./acts.js";
+import { buttons, pauses, pauseTable } from "./acts.js";
 import { chains, explore, nameOf } from "./chains.js";
 import { el } from "./dom.js";
 import { TONES, ago, amount, clock, copier, hash, pairs, pill, section, until } from "./parts.js";
@@ -12,16 +12,32 @@ export const title = ({ id }) => `Message ${short(id)}`;
 export const concerns = (event, { id }) => event.id === id;
 
 export async function load({ id }, signal) {
-  const [record, known] = await Promise.all([
+  const [record, known, paused] = await Promise.all([
     read(`/v1/messages/${encodeURIComponent(id)}`, { signal }),
     chains({ signal }),
+    pauses(signal),
   ]);
-  return { record, known };
+  return { record, known, paused: paused.filter((one) => stops(one, record)) };
 }
 
-export function draw(_place, { record, known }) {
+const ENDED = ["delivered", "dead"];
+
+// Whether a pause keeps a message from being carried; of a signer only the explanation knows.
+function stops({ kind, name }, record) {
+  if (ENDED.includes(record.status)) return false;
+  const { route, origin, destination, explanation } = record;
+  return {
+    route: name === route,
+    lane: name === String(destination),
+    chain: name === String(origin) || name === String(destination),
+    signer: explanation.toLowerCase().includes(`signer ${name}`),
+  }[kind];
+}
+
+export function draw(_place, { record, known, paused }) {
   return [
     head(record, known),
+    pauseTable(paused),
     el(
       "div",
       { class: "two", "data-key": "two" },

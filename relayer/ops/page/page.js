@@ -221,6 +221,6 @@ document.getElementById("search").addEventListener("submit", (event) => {
 
 addEventListener("popstate", () => show({ scroll: false }));
 setInterval(tick, 1000);
-startSignIn();
+startSignIn(() => live.now());
 show();
 live.start();

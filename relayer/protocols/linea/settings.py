@@ -57,6 +57,4 @@ class LineaSettings(_Section):
     def _is_consistent(self) -> LineaSettings:
         if self.l1.chain == self.l2.chain:
             raise ValueError(f"l1 and l2 are both the chain {self.l1.chain}")
-        if self.fee_recipient == ZERO_ADDRESS:
-            raise ValueError("fee_recipient is zero, which means the caller; leave it out")
         return self

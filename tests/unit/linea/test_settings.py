@@ -36,7 +36,7 @@ def test_what_may_be_left_out() -> None:
     ("changes", "words"),
     [
         ({"l2": {"chain": "one", "message_service": SERVICE}}, "both the chain one"),
-        ({"fee_recipient": "0x" + "00" * 20}, "fee_recipient is zero"),
+        ({"fee_recipient": "0x" + "00" * 20}, "must not be the zero address"),
         ({"l1": {"chain": "one"}}, "rollup"),
         ({"l1": {**SECTION["l1"], "start_block": -1}}, "start_block"),
         ({"fee_recipient": "0x12"}, "fee_recipient"),
