@@ -31,8 +31,8 @@ MAX_LISTED = 1000
 
 
 def words_of(kind: type[Status] | type[Reason]) -> click.Choice[str]:
-    """The values of an enumeration as a choice."""
-    return click.Choice([word.value for word in kind])
+    """The values of an enumeration as a choice, without the status that is never stored."""
+    return click.Choice([word.value for word in kind if word is not Status.SEEN])
 
 
 @click.command(name="list")
