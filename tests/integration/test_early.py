@@ -85,7 +85,7 @@ async def test_seen_then_delivered(scene: Scene) -> None:
         return now == "delivered"
 
     await until(delivered)
-    assert statuses[1:] == sorted(set(statuses[1:]), key=statuses.index)  # it goes on, not back
+    assert "seen" not in statuses[1:]
     walk = await scene.relayer.get(f"/v1/messages/{sent.id}")
     assert walk["timeline"][0]["status"] == "waiting"  # what was never stored is in no walk
 

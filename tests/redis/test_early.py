@@ -240,6 +240,13 @@ async def test_a_chain_that_nobody_follows_yet_begins_where_its_bridge_does(
         assert len((await look.ask(tx_in(LATE))).records) == 1
 
 
+class Choosy(Bridge):
+    """Reads messages to both destinations and carries those to one."""
+
+    def routes(self) -> Sequence[Route]:
+        return [Route(self.name, SEVEN, TEN)]
+
+
 async def test_only_messages_of_the_transaction_that_are_carried(
     node: Honest, store: Store, lease: Lease, clock: Clock
 ) -> None:
@@ -250,8 +257,7 @@ async def test_only_messages_of_the_transaction_that_are_carried(
         said(MESSAGE, 6, block=EARLY, more=10)
         | {"transactionHash": tx_in(1000), "logIndex": "0x2"},
     ]
-    only_ten = Bridge(TEN)
-    async with looking(node, store=store, lease=lease, clock=clock, bridge=only_ten) as world:
+    async with looking(node, store=store, lease=lease, clock=clock, bridge=Choosy()) as world:
         assert [one.id for one in await world.found(EARLY)] == [id_of(3)]
 
 
@@ -373,6 +379,10 @@ async def test_what_a_look_costs(node: Honest, store: Store, lease: Lease, clock
         world.time.now += 0.1
         await world.look.ask(tx_in(7777))
         assert len(node.bodies) == 2
+        node.logs.append(log(96, address="0x" + "cd" * 20))  # somebody else's transaction
+        await world.look.ask(tx_in(96))
+        assert len(node.bodies) == 3
+        node.logs.pop()
         node.bodies.clear()
         await asyncio.gather(*(world.look.ask(tx_in(EARLY)) for _ in range(20)))
         assert [len(body) if isinstance(body, list) else 1 for body in node.bodies] == [1, 2, 2]
@@ -406,7 +416,7 @@ async def test_few_are_under_way_at_once(
                 group.create_task(world.look.ask(tx_in(6000 + number)))
             same = group.create_task(world.look.ask(tx_in(6000)))
             await until(lambda: len(node.bodies) == AT_ONCE)
-            assert await world.look.ask(tx_in(EARLY)) == NOT_ASKED
+            assert await world.look.ask(tx_in(EARLY)) is NOT_ASKED
             assert not same.done()
             hung.set()
         node.reply = None
