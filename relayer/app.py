@@ -21,6 +21,7 @@ from relayer.chains import ChainClient
 from relayer.chains.signers import openers_of
 from relayer.checkup import check_bridge, check_chain, check_protocols, check_store
 from relayer.desk import Desk, Sources
+from relayer.early import EarlyLook
 from relayer.errors import ConfigInvalid, RelayerError, UnknownRecord
 from relayer.generations import Generations
 from relayer.hangup import Hangup
@@ -315,10 +316,18 @@ def _dapp_api(generations: Generations[Parts]) -> DappApi:
 
     parts = generations.present
     http = parts.settings.http
+    early = EarlyLook(
+        parts.store,
+        lambda: generations.present.chains,
+        lambda: generations.present.engine.adapters,
+        clock=time.monotonic,
+        now=now,
+    )
     return DappApi(
         store=parts.store,
         network=LiveNetwork(parts.store, served, time.monotonic),
         prove=SelfRelay(lambda: generations.present.engine.adapters, time.monotonic).prove,
+        early=early.ask if http.early else None,
         metrics=parts.api_metrics,
         now=now,
         limits=Limits(

@@ -18,8 +18,8 @@ C = TypeVar("C", click.Command, Any)
 
 
 def words_of(kind: type[Status] | type[Reason]) -> click.Choice[str]:
-    """The values of an enumeration as a choice."""
-    return click.Choice([word.value for word in kind])
+    """The values of an enumeration as a choice, without the status that is never stored."""
+    return click.Choice([word.value for word in kind if word is not Status.SEEN])
 
 
 STATUS = click.option("--status", type=words_of(Status), help="Only messages with this status.")

@@ -53,6 +53,8 @@ class HttpSettings(Section):
     subscribers: int = Field(default=200, ge=0, le=10_000)
     subscribers_per_client: int = Field(default=20, ge=1, le=10_000)
     cors_origins: list[Origin] = Field(default=[], max_length=64)
+    early: bool = True
+    """Whether chains are asked for a transaction of which nothing is stored."""
 
 
 class OperatorSettings(Section):

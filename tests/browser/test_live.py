@@ -6,9 +6,11 @@ import asyncio
 
 from playwright.async_api import Browser, expect
 
+from relayer.message import Reason, Status
+from relayer.ops.api.discreet import public_view
 from tests.browser.stage import Stage, chain, message, route
 from tests.browser.window import Window, window
-from tests.unit.sample_records import id_of
+from tests.unit.sample_records import id_of, record_of, tx_of
 
 EVENT = {"id": id_of(1), "status": "delivered", "reason": "delivered_by_us", "route": "hyper:1>10"}
 GONE = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_EMPTY")
@@ -49,6 +51,28 @@ async def test_other_peoples_events_cost_a_message_page_nothing(
         stage.tell(EVENT)
         await shown.page.wait_for_selector(".head .pill.warn", timeout=5000)
         assert 1 <= stage.reads - before <= 3
+
+
+async def test_what_is_not_final_yet_is_shown_without_a_page_of_its_own(
+    chromium: Browser, stage: Stage
+) -> None:
+    """With its sentence, and no link that leads nowhere; once it is followed it has one."""
+    seen = record_of(
+        status=Status.SEEN, reason=Reason.AWAITING_FINALITY, detail="block 100 of mainnet"
+    )
+    stage.messages = [message(1, **public_view(seen))]
+    async with window(chromium, stage.origin) as shown:
+        await shown.open(f"/messages?tx={tx_of(1)}")
+        await state(shown, "live")
+        row = await shown.text("tbody tr")
+        assert "Waiting until its origin block is final. (block 100 of mainnet)" in row
+        assert "seen" in row.lower()
+        assert await shown.page.locator("tbody a").count() == 0
+        stage.messages = [message(1)]
+        stage.tell({**EVENT, "status": "waiting", "reason": "new"})
+        await shown.page.wait_for_selector(f"tbody a[href='/messages/{id_of(1)}']", timeout=5000)
+        await shown.open("/messages")
+        assert await shown.page.locator("select[name=status] option[value=seen]").count() == 0
 
 
 async def test_what_is_gone_is_said_and_comes_back(chromium: Browser, stage: Stage) -> None:

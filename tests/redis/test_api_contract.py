@@ -17,9 +17,21 @@ import structlog
 from pydantic import SecretStr
 
 from relayer.chains import ChainClient
+from relayer.early import EarlyLook
 from relayer.errors import EndpointDown
-from relayer.message import Address, BridgeName, ChainId, MessageId, Record, Route
+from relayer.message import (
+    Address,
+    BridgeName,
+    ChainId,
+    MessageId,
+    Reason,
+    Record,
+    Route,
+    Status,
+    TxHash,
+)
 from relayer.ops import logs
+from relayer.ops.api import EarlyAnswer
 from relayer.self_relay import SelfRelay
 from relayer.serving import LiveNetwork
 from relayer.serving import Served as Configured
@@ -30,6 +42,7 @@ from tests.redis.conftest import Leases
 from tests.redis.hostile_requests import requests
 from tests.redis.sample_facts import message
 from tests.redis.servers import Server
+from tests.unit.sample_records import record_of
 
 pytestmark = pytest.mark.redis
 
@@ -59,7 +72,12 @@ async def test_schemathesis_finds_nothing(store: Store, leases: Leases, tmp_path
     same = replace(example, message=replace(example.message, id=EXAMPLE_ID))
     await store.save_facts(leases.follower, [same])
     (tmp_path / "schemathesis.toml").write_text(ODD_CURSORS)
-    async with serving(store, network=reports(), prove=proving) as api:
+
+    async def early(tx: TxHash) -> EarlyAnswer:
+        seen = record_of(status=Status.SEEN, reason=Reason.AWAITING_FINALITY)
+        return EarlyAnswer([seen] * (int(tx, 16) % 3), is_complete=tx.endswith("0"))
+
+    async with serving(store, network=reports(), prove=proving, early=early) as api:
         program = Path(sys.executable).with_name("schemathesis")
         process = await asyncio.create_subprocess_exec(
             program,
@@ -86,7 +104,7 @@ class Babbler:
     """An adapter whose chain's errors would give its secrets away."""
 
     def routes(self) -> Sequence[Route]:
-        return [ROUTE]
+        return [ROUTE, Route(ROUTE.bridge, ROUTE.destination, ROUTE.origin)]
 
     async def next_steps(self, records: Sequence[Record]) -> Mapping[MessageId, Any]:
         raise EndpointDown(f"http://{PLANTED}@rpc", f"refused {PLANTED}")
@@ -108,8 +126,15 @@ async def test_ten_thousand_hostile_requests(store: Store, leases: Leases) -> No
     clock = asyncio.get_running_loop().time
     network = LiveNetwork(store, lambda: configured, clock)
     prover = SelfRelay(lambda: configured.adapters, clock)
+    look = EarlyLook(
+        store,
+        lambda: configured.chains,
+        lambda: configured.adapters,
+        clock=clock,
+        now=store.now,
+    )
     try:
-        async with serving(store, network=network, prove=prover.prove) as api:
+        async with serving(store, network=network, prove=prover.prove, early=look.ask) as api:
             answers = await _all_answers(api, seed=7, count=10_000)
             _, shown = await api.ask("/v1/chains")
     finally:

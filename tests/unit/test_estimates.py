@@ -93,3 +93,17 @@ def test_what_is_included_waits_for_its_final_block_alone() -> None:
     over = estimate_view(included, [], Timestamp(since + DAY_S), outlook=outlook)
     assert over is not None
     assert over["basis"] == "unknown"
+
+
+def test_the_usual_time_of_a_route_begins_when_the_origin_block_is_final() -> None:
+    """Until then it is added to what is left; the bridge's rules count from the block itself."""
+    seen = record_of(
+        status=Status.SEEN, reason=Reason.AWAITING_FINALITY, wake_at=Timestamp(NOON + 900)
+    )
+    for passed in (0.0, 890.0, 910.0):  # the follower may be a little late
+        view = estimate_view(seen, [60.0] * 5, Timestamp(NOON + passed), outlook=WEEK)
+        assert view is not None
+        assert (view["basis"], view["at"]) == ("route_statistics", iso(Timestamp(NOON + 960)))
+    by_rules = estimate_view(seen, [60.0] * 4, Timestamp(NOON), outlook=WEEK)
+    assert by_rules is not None
+    assert by_rules["earliest"] == iso(Timestamp(NOON + 7 * DAY_S))

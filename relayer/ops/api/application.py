@@ -18,7 +18,7 @@ from relayer.ops.api.messages import MessagePages
 from relayer.ops.api.metering import ApiMetrics
 from relayer.ops.api.network import FRESH_FOR_S, NetworkPages
 from relayer.ops.api.openapi import Page, document
-from relayer.ops.api.ports import ApiStore, Network, Prove
+from relayer.ops.api.ports import ApiStore, AskChains, Network, Prove
 from relayer.ops.api.tail import Tail
 from relayer.ops.connections import Room
 from relayer.ops.fresh import Fresh
@@ -41,6 +41,7 @@ class DappApi:
         metrics: ApiMetrics,
         now: Callable[[], Timestamp],
         limits: Limits | None = None,
+        early: AskChains | None = None,
         version: str = "",
         clock: Callable[[], float] = time.monotonic,
         heartbeat_s: float = HEARTBEAT_S,
@@ -60,6 +61,7 @@ class DappApi:
             Fresh(network.times, clock, for_s=FRESH_FOR_S),
             outlooks=Fresh(network.outlooks, clock, for_s=OUTLOOK_FOR_S),
             natives=network.natives,
+            early=early,
             now=now,
         )
         self._network = NetworkPages(network, now=now, clock=clock)

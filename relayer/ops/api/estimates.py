@@ -70,13 +70,14 @@ def _by_statistics(
     record: Record, times_s: Sequence[float], now: Timestamp
 ) -> dict[str, Any] | None:
     """What the route's deliveries that took longer than this one has taken so far took."""
-    age_s = now - record.seen_at
+    begin = _begin(record)
+    age_s = now - begin
     longer = sorted(time for time in times_s if time > age_s)
     if len(times_s) < LEAST_SAMPLES or not longer:
         return None
 
     def after(seconds: float) -> Timestamp:
-        return Timestamp(record.seen_at + seconds)
+        return Timestamp(begin + seconds)
 
     return _view(
         "route_statistics",
@@ -85,6 +86,13 @@ def _by_statistics(
         latest=after(quantile(longer, 0.95)),
         samples=len(times_s),
     )
+
+
+def _begin(record: Record) -> Timestamp:
+    """When its time on the route begins: once its block is final, where that is still to come."""
+    if record.status is Status.SEEN and record.wake_at is not None:
+        return record.wake_at
+    return record.seen_at
 
 
 def _by_rules(

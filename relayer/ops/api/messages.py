@@ -27,7 +27,7 @@ from relayer.ops.api.estimates import estimate_view
 from relayer.ops.api.models import MessagesAsked, Nothing
 from relayer.ops.api.network import native_view
 from relayer.ops.api.paging import cursor_of, mark_in
-from relayer.ops.api.ports import MessageReader, Native, Outlook, Prove
+from relayer.ops.api.ports import AskChains, MessageReader, Native, Outlook, Prove
 from relayer.ops.fresh import Fresh
 from relayer.ops.web import Refused, checked_hash
 
@@ -58,6 +58,7 @@ class MessagePages:
         *,
         outlooks: Fresh[Mapping[Route, Outlook]],
         natives: Callable[[], Mapping[ChainId, Native]],
+        early: AskChains | None,
         now: Callable[[], Timestamp],
     ) -> None:
         self._store = store
@@ -65,6 +66,7 @@ class MessagePages:
         self._times = times
         self._outlooks = outlooks
         self._natives = natives
+        self._early = early
         self._now = now
 
     async def one(self, request: web.Request) -> web.Response:
@@ -105,13 +107,25 @@ class MessagePages:
     async def _of_transaction(self, request: web.Request, wanted: MessagesAsked) -> web.Response:
         if wanted.cursor is not None:
             raise Refused(400, "there are no pages of one transaction", field="cursor")
-        found = await self._store.by_tx(TxHash(str(wanted.tx).lower()))
+        tx = TxHash(str(wanted.tx).lower())
+        found = await self._store.by_tx(tx)
+        answered: bool | None = None
+        if not found and self._early is not None:
+            is_message = await self._store.get(MessageId(tx)) is not None
+            if not is_message:  # who searches for either asks here first
+                told = await self._early(tx)
+                found, answered = told.records, told.is_complete
         records = [record for record in found if _fits(record, wanted)]
         records.sort(key=lambda record: record.seen_at, reverse=wanted.order == "newest")
         most = wanted.limit if "limit" in wanted.model_fields_set else MAX_OF_TX
         known = await self._forecast()
         shown = [self._walk(record, known) for record in records[: min(most, MAX_OF_TX)]]
-        body = {"messages": shown, "truncated": len(records) > len(shown), "next": None}
+        body = {
+            "messages": shown,
+            "truncated": len(records) > len(shown),
+            "next": None,
+            "chains_answered": answered,
+        }
         return tagged(request, body, ASK_AGAIN)
 
     async def _record(self, request: web.Request) -> Record:

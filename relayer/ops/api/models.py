@@ -180,6 +180,10 @@ class MessagesOfTransaction(BaseModel):
     messages: list[MessageWalk]
     truncated: bool
     next: None = None
+    chains_answered: bool | None = Field(
+        description="Where nothing is stored of it: whether every origin chain was asked and"
+        " answered; if not, ask again. Null where none need be asked."
+    )
 
 
 class MessagePage(BaseModel):

@@ -181,3 +181,17 @@ class Network(Protocol):
 
 Prove = Callable[[Record], Awaitable[Mapping[str, Any]]]
 """What a message needs now, freshly computed, as JSON; raises `Refused` or `Transient`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyAnswer:
+    """What the chains say of a transaction of which nothing is stored."""
+
+    records: Sequence[Record]
+    """Its messages, in a block that is not final or not followed yet."""
+    is_complete: bool
+    """Whether every origin chain was asked and answered."""
+
+
+AskChains = Callable[[TxHash], Awaitable[EarlyAnswer]]
+"""Looks for a transaction on the origin chains, within bounds; never raises for what they say."""

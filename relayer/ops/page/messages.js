@@ -8,8 +8,8 @@ import { words } from "./text.js";
 
 const PAGE = 50;
 const FILTERS = ["status", "reason", "route", "tx", "order"];
+// `seen` is told of a transaction alone: no list has it.
 const STATUSES = [
-  "seen",
   "waiting",
   "ready",
   "submitted",
@@ -72,20 +72,15 @@ export function draw({ query }, { page, routes, known }) {
 }
 
 function row(one, known) {
+  const isSeen = one.status === "seen"; // it has no page of its own before its block is final
   return {
     key: one.id,
     cells: [
-      el(
-        "span",
-        { class: "hash" },
-        el(
-          "a",
-          { href: `/messages/${one.id}`, title: one.id },
-          el("code", null, `${one.id.slice(0, 14)}…${one.id.slice(-6)}`),
-        ),
-      ),
+      isSeen ? hash(one.id, { what: "message id" }) : linked(one.id),
       pill(one.status),
-      el("span", { title: one.explanation }, words(one.reason)),
+      isSeen
+        ? el("span", { class: "foreign" }, one.explanation)
+        : el("span", { title: one.explanation }, words(one.reason)),
       [
         `${nameOf(known, one.origin)} → ${nameOf(known, one.destination)} `,
         el("span", { class: "sub" }, one.bridge),
@@ -95,6 +90,17 @@ function row(one, known) {
     ],
   };
 }
+
+const linked = (id) =>
+  el(
+    "span",
+    { class: "hash" },
+    el(
+      "a",
+      { href: `/messages/${id}`, title: id },
+      el("code", null, `${id.slice(0, 14)}…${id.slice(-6)}`),
+    ),
+  );
 
 function empty(query) {
   if (query.get("tx"))
