@@ -11,6 +11,9 @@ from relayer.errors import ConfigInvalid
 
 MAX_VALUES = 100_000
 """Values once every alias is written out; a few lines can stand for billions."""
+DEEPEST = 50
+"""Levels of values; a configuration has ten. Not left to Python's own limit, which libraries raise
+so far that its end is the end of the process."""
 LONGEST_NUMBER = 100
 """Digits; no setting needs 80, and Python itself reads only so many."""
 
@@ -23,8 +26,6 @@ def read_yaml(text: str) -> Any:
         return _plain_values(text)
     except yaml.YAMLError as bad:
         raise ConfigInvalid(f"not YAML: {_where(bad)}") from None
-    except RecursionError:
-        raise ConfigInvalid("nested too deeply") from None
     except (TypeError, ValueError) as bad:
         raise ConfigInvalid(f"not plain YAML: {str(bad)[:200]}") from None
 
@@ -45,6 +46,19 @@ class _PlainLoader(yaml.SafeLoader):
     """YAML 1.2's plain scalars, so that an unquoted 0x address stays text."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - filled below
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 for _tag, _pattern, _first in (

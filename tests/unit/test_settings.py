@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -480,9 +482,21 @@ def test_example_is_plain_yaml() -> None:
     assert isinstance(yaml.safe_load(EXAMPLE.read_text()), dict)
 
 
+@pytest.fixture
+def much_recursion() -> Iterator[None]:
+    """As in a relayer that runs: a library raises the limit beyond what the stack can hold."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize(
-    "text", ["[" * 20_000, "? [a]\n: 3\n", "chains: " + "9" * 5000], ids=["deep", "key", "digits"]
+    "text",
+    ["[" * 20_000, "[" * 20_000 + "]" * 20_000, "? [a]\n: 3\n", "chains: " + "9" * 5000],
+    ids=["deep", "balanced", "key", "digits"],
 )
+@pytest.mark.usefixtures("much_recursion")
 def test_yaml_that_breaks_the_parser_is_a_config_error(tmp_path: Path, text: str) -> None:
     """Whatever the file holds, the answer names it and is never a traceback."""
     path = tmp_path / "broken.yaml"
