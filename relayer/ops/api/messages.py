@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
@@ -24,13 +24,17 @@ from relayer.ops.api.asking import asked
 from relayer.ops.api.caching import ASK_AGAIN, kept_for, tagged
 from relayer.ops.api.discreet import public_view
 from relayer.ops.api.estimates import estimate_view
+from relayer.ops.api.limits import Limiter
 from relayer.ops.api.models import MessagesAsked, Nothing
 from relayer.ops.api.network import native_view
 from relayer.ops.api.paging import cursor_of, mark_in
 from relayer.ops.api.ports import MessageReader, Native, Outlook, Prove
+from relayer.ops.api.turns import Line, Turns
 from relayer.ops.fresh import Fresh
-from relayer.ops.web import Refused, checked_hash
+from relayer.ops.web import Refused, checked_hash, is_here
 
+ROWS_PER_TOKEN = 20
+"""Messages of a list that cost a client as much as a request for one."""
 MAX_OF_TX = 100
 """Messages of one transaction that one answer holds."""
 DELIVERED_FOR_S = 60
@@ -44,6 +48,7 @@ class Forecast:
     """What estimates rest on, by route."""
 
     times: Times
+    """Ascending."""
     outlooks: Mapping[Route, Outlook]
 
 
@@ -54,6 +59,8 @@ class MessagePages:
         self,
         store: MessageReader,
         prove: Prove,
+        limiter: Limiter,
+        turns: Turns,
         times: Fresh[Times],
         *,
         outlooks: Fresh[Mapping[Route, Outlook]],
@@ -62,6 +69,10 @@ class MessagePages:
     ) -> None:
         self._store = store
         self._prove = prove
+        self._limiter = limiter
+        self._lists = Line(turns, most=10, most_of_client=3)
+        # Most are light; who looks for his own message is not refused for a crowd at the lists.
+        self._lookups = Line(turns, most=40, most_of_client=20)
         self._times = times
         self._outlooks = outlooks
         self._natives = natives
@@ -85,6 +96,17 @@ class MessagePages:
     async def many(self, request: web.Request) -> web.Response:
         """The messages of a transaction, or one page of all that match."""
         wanted = asked(request, MessagesAsked)
+        client = self._limiter.client_of(request)
+        line = self._lookups
+        if wanted.tx is None:
+            line = self._lists
+            self._limiter.charge(client, max(0.0, wanted.limit / ROWS_PER_TOKEN - 1))
+        async with line.turn(client):
+            if not is_here(request):
+                return web.Response(status=408)  # that nobody reads
+            return await self._listed(request, wanted)
+
+    async def _listed(self, request: web.Request, wanted: MessagesAsked) -> web.Response:
         if wanted.tx is not None:
             return await self._of_transaction(request, wanted)
         page = await self._store.list(
@@ -106,6 +128,7 @@ class MessagePages:
         if wanted.cursor is not None:
             raise Refused(400, "there are no pages of one transaction", field="cursor")
         found = await self._store.by_tx(TxHash(str(wanted.tx).lower()))
+        self._limiter.owe(self._limiter.client_of(request), len(found) / ROWS_PER_TOKEN)
         records = [record for record in found if _fits(record, wanted)]
         records.sort(key=lambda record: record.seen_at, reverse=wanted.order == "newest")
         most = wanted.limit if "limit" in wanted.model_fields_set else MAX_OF_TX
@@ -129,17 +152,19 @@ class MessagePages:
     async def _forecast(self) -> Forecast:
         return Forecast(await self._times.read(), await self._outlooks.read())
 
-    def _walk(self, record: Record, known: Forecast) -> dict[str, Any]:
+    def _walk(
+        self, record: Record, known: Forecast, *, shown: Record | None = None
+    ) -> dict[str, Any]:
         route = record.route
         estimate = estimate_view(
             record, known.times.get(route, ()), self._now(), outlook=known.outlooks.get(route)
         )
-        view = public_view(record)
+        view = public_view(shown or record)
         native = native_view(self._natives().get(record.route.origin))
         return {**view, "payment": {**view["payment"], "native": native}, "estimate": estimate}
 
     def _summary(self, record: Record, known: Forecast) -> dict[str, Any]:
-        view = self._walk(record, known)
+        view = self._walk(record, known, shown=replace(record, timeline=(), evidence={}))
         del view["timeline"], view["evidence"]
         return view
 
