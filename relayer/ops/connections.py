@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -52,8 +52,12 @@ class Entrance:
         self._busy: set[RequestHandler] = set()
         self._closed = 0
         self._log_from = 0.0
-        self.server: web.Server | None = None
-        """What is behind it; to be set before the first comes."""
+        self._server: web.Server | None = None
+        self._speaker: Callable[[], RequestHandler] | None = None
+
+    def opens(self, server: web.Server, speaker: Callable[[], RequestHandler]) -> None:
+        """Say what is behind it, before the first comes."""
+        self._server, self._speaker = server, speaker
 
     def __call__(self) -> asyncio.Protocol:
         return _Arrival(self)
@@ -74,22 +78,22 @@ class Entrance:
 
     def welcome(self, transport: asyncio.Transport) -> None:
         """Hand the connection to the server, or close it when all others are asking something."""
-        assert self.server is not None
+        assert self._speaker is not None
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) else ""
         client = site_of(address)
         if not self._make_room(address, client):
             transport.abort()
             return
-        protocol = self.server()
+        protocol = self._speaker()
         self._clients[protocol] = client
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
     def _make_room(self, address: str, client: str) -> bool:
-        assert self.server is not None
+        assert self._server is not None
         # What has gone meanwhile is found out here, so that no count can ever drift.
-        present = set(self.server.connections)
+        present = set(self._server.connections)
         self._clients = {one: whose for one, whose in self._clients.items() if one in present}
         same = [one for one, whose in self._clients.items() if whose == client]
         is_one = not is_among(address, self._room.trusted_proxies)

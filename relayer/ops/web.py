@@ -9,10 +9,12 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_protocol import RequestHandler
 
 from relayer.errors import ConfigInvalid, SchemaMismatch, Transient, UnreadableRecord
 from relayer.ops.connections import BACKLOG, Entrance, Room
@@ -60,22 +62,25 @@ class WebServer:
         self._port = port
         self._entrance = Entrance(room or Room())
         app.middlewares.insert(0, self._entrance.noting())
+        app.on_response_prepare.append(_in_our_name)
         self._listening: asyncio.Server | None = None
+        self._speaking: dict[str, Any] = {
+            "access_log": None,
+            "logger": _seldom_logger(),
+            "keepalive_timeout": IDLE_S,
+        }
         self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            logger=_seldom_logger(),
-            keepalive_timeout=IDLE_S,
-            shutdown_timeout=STOP_WITHIN_S,
+            app, handle_signals=False, shutdown_timeout=STOP_WITHIN_S, **self._speaking
         )
 
     async def start(self) -> int:
         """Listen and return the port; ConfigInvalid when the address cannot be had."""
         await self._runner.setup()
-        self._entrance.server = self._runner.server
+        server, loop = self._runner.server, asyncio.get_running_loop()
+        assert server is not None
+        self._entrance.opens(server, lambda: _Speaker(server, loop=loop, **self._speaking))
         try:
-            self._listening = await asyncio.get_running_loop().create_server(
+            self._listening = await loop.create_server(
                 self._entrance, self._host, self._port, backlog=BACKLOG
             )
         except OSError as error:
@@ -92,6 +97,27 @@ class WebServer:
         if self._listening is not None:
             self._listening.close()
         await self._runner.cleanup()
+
+
+class _Speaker(RequestHandler):
+    """What speaks HTTP on one connection."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to bytes that are no HTTP, which no handler of ours sees."""
+        answer = super().handle_error(request, status, exc, message)
+        answer.headers.update(SECURITY_HEADERS)
+        return answer
+
+
+async def _in_our_name(_: web.Request, answer: web.StreamResponse) -> None:
+    """Also what the library answers before our handlers does not say which library it is."""
+    answer.headers["Server"] = SECURITY_HEADERS["Server"]
 
 
 def _seldom_logger() -> logging.Logger:
@@ -210,6 +236,11 @@ _CODES = {
     503: "unavailable",
     504: "timeout",
 }
+
+
+def is_here(request: web.Request) -> bool:
+    """Whether the client has not closed its connection yet."""
+    return request.transport is not None and not request.transport.is_closing()
 
 
 def checked_hash(field: str, text: str) -> str:

@@ -53,9 +53,8 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self._depth += 1
-        if self._depth > DEEPEST:
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        if parent is not None and self._depth > DEEPEST:
+            raise _error("nested too deeply", parent)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node

@@ -15,7 +15,7 @@ from relayer.ops.web import Refused
 from relayer.store import Store
 from tests.redis.api_world import ROUTE, fill, proving, reports, serving
 from tests.redis.conftest import Clock, Leases
-from tests.redis.sample_facts import id_of, message, tx_of
+from tests.redis.sample_facts import delivery, id_of, message, tx_of
 
 pytestmark = pytest.mark.redis
 
@@ -227,6 +227,37 @@ def test_the_table_of_clients_is_bounded() -> None:
         assert buckets.take(str(number)) == 0
     assert len(buckets) == MAX_CLIENTS
     assert buckets.take(str(MAX_CLIENTS + 99)) == 1.0
+
+
+def test_what_is_dear_costs_more() -> None:
+    """What was taken comes back with time; who takes more than there ever is owes the rest."""
+    now = [0.0]
+    buckets = Buckets(Limits(rate_per_s=2, burst=10), lambda: now[0])
+    assert buckets.take("a", 9) == 0
+    assert buckets.take("a", 9) == 4
+    assert buckets.take("b", 9) == 0
+    now[0] += 4.5
+    assert buckets.take("a", 30) == 0
+    assert buckets.take("a") == 10.5
+    buckets.owe("c", 14)
+    assert buckets.take("c") == 2.5
+
+
+async def test_a_list_costs_by_what_is_asked_for(store: Store, leases: Leases) -> None:
+    """200 messages cost ten requests; those of a transaction cost by how many there are."""
+    await store.save_facts(leases.follower, [message(n) for n in range(40)])
+    await store.save_facts(leases.far, [delivery(n, tx=900) for n in range(40)])
+    limits = Limits(rate_per_s=0.01, burst=25)
+    async with serving(store, limits=limits, clock=lambda: 0.0) as api:
+        for expected in (200, 200, 429):
+            async with api.session.get("/v1/messages?limit=200") as answer:
+                assert answer.status == expected
+        assert answer.headers["Retry-After"] == "500"
+        small = [(await api.ask("/v1/messages?limit=20"))[0] for _ in range(5)]
+        assert small == [200, 200, 200, 200, 429]
+    async with serving(store, limits=limits, clock=lambda: 0.0) as api:
+        of_tx = [(await api.ask(f"/v1/messages?tx={tx_of(900)}"))[0] for _ in range(10)]
+        assert of_tx == [*(200,) * 9, 429]
 
 
 async def test_other_origins_read_nothing_unless_listed(store: Store) -> None:

@@ -143,7 +143,9 @@ async def test_ten_thousand_hostile_requests(store: Store, leases: Leases) -> No
     assert shown["chains"][0]["head"] is None
     statuses = Counter(answer.status for answer in answers)
     assert all(answer.path.endswith("/proof") for answer in answers if answer.status == 503)
-    assert set(statuses) - {503} <= EXPECTED
+    # Sixteen at once are more than one client's lists may be.
+    assert {answer.path for answer in answers if answer.status == 429} <= {"/v1/messages"}
+    assert set(statuses) - {429, 503} <= EXPECTED
     assert statuses[200] > 500
     for answer in answers:
         assert PLANTED.encode() not in answer.head + answer.body

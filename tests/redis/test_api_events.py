@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from typing import Any
 
 import aiohttp
@@ -13,9 +14,10 @@ import pytest
 from redis import Redis
 from redis.cluster import RedisCluster
 
-from relayer.message import ChainId
+from relayer.message import ChainId, EventPage
 from relayer.ops.api import Limits, models
 from relayer.ops.api.places import place_text, places_in
+from relayer.ops.api.tail import REPLAYED_AT_ONCE
 from relayer.settings import RedisSettings
 from relayer.store import Store
 from relayer.store.keys import base
@@ -231,6 +233,74 @@ async def test_a_slow_client_is_dropped_and_the_others_are_not(
                     break
             assert api.value("event_subscribers_dropped_total", cause="too_slow") == 1
         writer.close()
+
+
+class Counted:
+    """A store that counts the pages it is asked for by replays."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.replayed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def events(self, chain: ChainId, after: int | None, *, limit: int) -> EventPage:
+        self.replayed += limit == REPLAYED_AT_ONCE
+        return await self._store.events(chain, after, limit=limit)
+
+
+PAGES = 10
+
+
+@pytest.fixture
+async def counted(store: Store, leases: Leases) -> Counted:
+    """With so many pages of events that a replay has to read."""
+    for start in range(0, PAGES * REPLAYED_AT_ONCE, 500):
+        await store.save_facts(leases.follower, [message(n) for n in range(start, start + 500)])
+    return Counted(store)
+
+
+NOTHING = f"?after=-&id={id_of(10**6)}"
+"""Everything is read for it, and nothing is sent."""
+
+
+async def test_a_replay_ends_with_its_client(counted: Counted) -> None:
+    """Of all that is kept no more is read once the client has gone."""
+    async with serving(counted) as api:  # type: ignore[arg-type]
+        async with Ear().listening(api, NOTHING):
+            pass
+        await all_gone(api)
+        assert counted.replayed < PAGES
+        async with Ear().listening(api, NOTHING) as ear:
+            for _ in range(PAGES + 1):
+                await ear.alive()
+        assert counted.replayed >= PAGES
+
+
+async def test_replays_leave_room_for_others(counted: Counted) -> None:
+    """However many one client has under way: another's list waits for two pages of them at most."""
+    limits = Limits(rate_per_s=1e6, burst=10**6, trusted_proxies=[ip_network("127.0.0.0/8")])
+    async with (
+        serving(counted, limits=limits) as api,  # type: ignore[arg-type]
+        contextlib.AsyncExitStack() as stack,
+    ):
+        for _ in range(5):
+            await stack.enter_async_context(Ear().listening(api, NOTHING))
+        before = counted.replayed
+        status, _ = await api.ask("/v1/messages?limit=1", **{"X-Forwarded-For": "192.0.2.1"})
+        assert status == 200
+        assert counted.replayed - before <= 3
+
+
+async def test_a_place_is_free_once_its_listener_has_left(store: Store) -> None:
+    """Before anything is to be told: a heartbeat is an hour away."""
+    limits = Limits(rate_per_s=1e6, burst=10**6, subscribers=1, subscribers_per_client=1)
+    async with serving(store, limits=limits, heartbeat_s=3600) as api:
+        for _ in range(3):
+            async with Ear().listening(api) as ear:
+                await ear.alive()
+            await all_gone(api)
 
 
 async def test_everybody_is_sent_away_when_we_stop(store: Store) -> None:

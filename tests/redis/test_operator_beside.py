@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
 import pytest
 from yarl import URL
 
-from relayer.message import Route
+from relayer.ops.api import RouteReport
 from relayer.ops.metrics import Metrics
 from relayer.ops.operator.beside import READS_AT_ONCE, Beside
 from relayer.ops.operator.door import Door
@@ -30,9 +30,9 @@ class SlowNetwork(StillNetwork):
         super().__init__()
         self.go = asyncio.Event()
 
-    async def times(self) -> Mapping[Route, Sequence[float]]:
+    async def routes(self) -> Sequence[RouteReport]:
         await self.go.wait()
-        return {}
+        return []
 
 
 @pytest.fixture
@@ -55,8 +55,11 @@ async def client(store: Store, network: SlowNetwork) -> AsyncIterator[aiohttp.Cl
         await server.aclose()
 
 
-async def test_the_page_and_the_reads_need_no_token(client: aiohttp.ClientSession) -> None:
+async def test_the_page_and_the_reads_need_no_token(
+    client: aiohttp.ClientSession, network: SlowNetwork
+) -> None:
     """A person must see something before being asked for a token."""
+    network.go.set()
     async with client.get("/messages/0x1") as answer:
         assert answer.status == 200
         assert answer.headers["Content-Security-Policy"] == POLICY
@@ -94,7 +97,7 @@ async def test_readers_keep_no_operator_out(
 ) -> None:
     """When so many readers wait that the next is sent away, an operator still gets in."""
     async with asyncio.TaskGroup() as group:
-        crowd = [group.create_task(_status(client, "/v1/messages")) for _ in range(READS_AT_ONCE)]
+        crowd = [group.create_task(_status(client, "/v1/routes")) for _ in range(READS_AT_ONCE)]
         async with asyncio.timeout(4):
             while await _status(client, "/v1/openapi.json") != 503:
                 pass  # the crowd is still on its way

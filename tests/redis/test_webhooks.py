@@ -158,7 +158,7 @@ async def test_events_are_posted_signed(
     assert int(stamp) == int(clock.time)
     posted = json.loads(body)
     assert (posted["type"], posted["event_id"]) == ("message", headers["Relayer-Event-Id"])
-    models.Event.model_validate(posted["event"], extra="forbid")
+    models.Notice.model_validate(posted, extra="forbid")
     assert posted["event"]["id"] == id_of(1)
     assert hooked.count("told") == 1
     await hooked.tick()

@@ -273,6 +273,63 @@ async def test_wrong_input_is_named(
     assert body["error"]["code"] == "bad_request"
 
 
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("limit=0", "must be 1 or more"),
+        ("limit=201", "must be 200 or less"),
+        ("origin=9999999999999999999", "must be less than 9223372036854775808"),
+        ("tx=0x12", "must be 0x and 64 hex digits"),
+        ("sender=0xabc", "must be 0x and 40 hex digits (an address) or 64 (a word)"),
+        ("route=a:1", "must be <bridge>:<origin id>><destination id>"),
+        ("bridge=%2A", "must be a bridge's name: lower-case letters, digits, _ and -"),
+        ("order=both", "must be 'newest' or 'oldest'"),
+    ],
+)
+async def test_wrong_input_is_told_in_our_words(
+    client: aiohttp.ClientSession, query: str, text: str
+) -> None:
+    """No jargon of the validating library and no patterns: what it must be."""
+    assert (await ask(client, f"/v1/messages?{query}"))[1]["error"]["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET /v1/routes HTTP/1.1\r\nHost: x\r\nExpect: more\r\n\r\n", b"417"),
+        (b"GET /v1/routes HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"400"),
+    ],
+)
+async def test_what_the_library_refuses_by_itself_does_not_name_it(
+    client: aiohttp.ClientSession, request_: bytes, status: bytes
+) -> None:
+    """Its version would tell strangers which of its mistakes to try."""
+    assert client._base_url is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", client._base_url.port)
+    try:
+        writer.write(request_)
+        async with asyncio.timeout(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    assert head.split(b" ")[1] == status
+    assert b"\r\nServer: relayer\r\n" in head
+    assert b"aiohttp" not in head
+
+
+async def test_the_document_describes_webhooks_and_resets(client: aiohttp.ClientSession) -> None:
+    """What is posted, and what a listener is told that is no event."""
+    _, told = await ask(client, "/v1/openapi.json")
+    body = told["webhooks"]["message"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"] == {"$ref": "#/components/schemas/Notice"}
+    schemas = told["components"]["schemas"]
+    assert set(schemas["Notice"]["required"]) == {"event_id", "type", "event"}
+    assert set(schemas["Reset"]["required"]) == {"missed"}
+    assert "`unknown`" in schemas["Estimate"]["properties"]["basis"]["description"]
+
+
 async def test_a_long_wrong_value_is_cut(client: aiohttp.ClientSession) -> None:
     """An error never echoes more than a little of what was sent."""
     status, body = await ask(client, "/v1/messages?tx=" + "z" * 4000)

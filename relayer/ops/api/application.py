@@ -14,12 +14,13 @@ from relayer.ops.api.asking import asked
 from relayer.ops.api.caching import kept_for, tagged
 from relayer.ops.api.events import HEARTBEAT_S, EventPages
 from relayer.ops.api.limits import Limiter, Limits
-from relayer.ops.api.messages import MessagePages
+from relayer.ops.api.messages import MessagePages, Times
 from relayer.ops.api.metering import ApiMetrics
 from relayer.ops.api.network import FRESH_FOR_S, NetworkPages
 from relayer.ops.api.openapi import Page, document
 from relayer.ops.api.ports import ApiStore, AskChains, Network, Prove
 from relayer.ops.api.tail import Tail
+from relayer.ops.api.turns import Turns
 from relayer.ops.connections import Room
 from relayer.ops.fresh import Fresh
 
@@ -49,25 +50,28 @@ class DappApi:
         self._limits = limits or Limits()
         self._metrics = metrics
         self._limiter = Limiter(self._limits, metrics, clock)
+        self._turns = Turns(clock=clock)
         self.tail = Tail(
             store,
             metrics,
+            self._limiter,
+            self._turns,
             most=self._limits.subscribers,
             most_per_client=self._limits.subscribers_per_client,
         )
         self._messages = MessagePages(
             store,
             prove,
-            Fresh(network.times, clock, for_s=FRESH_FOR_S),
+            self._limiter,
+            self._turns,
+            Fresh(lambda: _ordered_times(network), clock, for_s=FRESH_FOR_S),
             outlooks=Fresh(network.outlooks, clock, for_s=OUTLOOK_FOR_S),
             natives=network.natives,
             early=early,
             now=now,
         )
         self._network = NetworkPages(network, now=now, clock=clock)
-        self._events = EventPages(
-            self.tail, trusted=self._limits.trusted_proxies, heartbeat_s=heartbeat_s
-        )
+        self._events = EventPages(self.tail, self._limiter, heartbeat_s=heartbeat_s)
         self.pages = self._pages()
         self.document = document(self.pages, version=version)
 
@@ -161,3 +165,8 @@ class DappApi:
     async def _document(self, request: web.Request) -> web.Response:
         asked(request, models.Nothing)
         return tagged(request, self.document, kept_for(DOCUMENT_FOR_S))
+
+
+async def _ordered_times(network: Network) -> Times:
+    """Sorted once for all the messages that are estimated by them."""
+    return {route: sorted(times_s) for route, times_s in (await network.times()).items()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from relayer.ops.api.models import Asked
+from relayer.ops.api.models import FORMS, Asked
+from relayer.ops.mistakes import in_words
 from relayer.ops.web import Refused, only
 
 MAX_BODY = 1024
@@ -22,7 +23,8 @@ def asked(request: web.Request, model: type[A]) -> A:
     try:
         return model.model_validate(dict(request.query))
     except ValidationError as bad:
-        first = bad.errors(include_url=False)[0]
+        first: Any = bad.errors(include_url=False)[0]
         field = str(first["loc"][0])
-        text = first["msg"].removeprefix("Value error, ").replace("should", "must", 1)
-        raise Refused(400, text, field=field, value=request.query.get(field)) from None
+        raise Refused(
+            400, in_words(first, FORMS), field=field, value=request.query.get(field)
+        ) from None

@@ -5,6 +5,7 @@ An estimate says what it rests on. What a person must end, a pause or an empty w
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,10 @@ def quantile(ordered: Sequence[float], part: float) -> float:
 def estimate_view(
     record: Record, times_s: Sequence[float], now: Timestamp, *, outlook: Outlook | None = None
 ) -> dict[str, Any] | None:
-    """The estimate as JSON, None for a delivered message; the first that says anything counts."""
+    """The estimate as JSON, None for a delivered message; the first that says anything counts.
+
+    `times_s` are ascending.
+    """
     if record.status is Status.DELIVERED:
         return None
     if record.status not in _UNDER_WAY or record.reason in _UNFORESEEABLE:
@@ -72,7 +76,7 @@ def _by_statistics(
     """What the route's deliveries that took longer than this one has taken so far took."""
     begin = _begin(record)
     age_s = now - begin
-    longer = sorted(time for time in times_s if time > age_s)
+    longer = times_s[bisect_right(times_s, age_s) :]
     if len(times_s) < LEAST_SAMPLES or not longer:
         return None
 

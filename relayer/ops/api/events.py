@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
@@ -12,12 +11,11 @@ from aiohttp import hdrs, web
 from relayer.errors import RelayerError, Transient
 from relayer.message import ChainId, Event
 from relayer.ops.api.asking import asked
-from relayer.ops.api.limits import client_of
+from relayer.ops.api.limits import Limiter
 from relayer.ops.api.models import EventsAsked
 from relayer.ops.api.places import place_text, places_in
 from relayer.ops.api.tail import Listener, Tail, Wanted, heartbeat_frame, reset_frame
-from relayer.ops.peers import Network
-from relayer.ops.web import SECURITY_HEADERS, Refused
+from relayer.ops.web import SECURITY_HEADERS, Refused, is_here
 
 HEARTBEAT_S = 15.0
 SEND_WITHIN_S = 10.0
@@ -43,11 +41,9 @@ _HEADERS = {
 class EventPages:
     """The handler of `/v1/events`."""
 
-    def __init__(
-        self, tail: Tail, *, trusted: Sequence[Network], heartbeat_s: float = HEARTBEAT_S
-    ) -> None:
+    def __init__(self, tail: Tail, limiter: Limiter, *, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._tail = tail
-        self._trusted = trusted
+        self._limiter = limiter
         self._heartbeat_s = heartbeat_s
 
     async def events(self, request: web.Request) -> web.StreamResponse:
@@ -58,7 +54,9 @@ class EventPages:
             return web.Response(headers=_HEADERS)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                joining = self._tail.join(client_of(request, self._trusted), _matches(wanted))
+                joining = self._tail.join(
+                    self._limiter.client_of(request), _matches(wanted), lambda: is_here(request)
+                )
                 listener = await stack.enter_async_context(joining)
             except Transient as error:
                 raise Refused(503, f"not available now: {error.label}", retry_after_s=1) from None
@@ -84,6 +82,8 @@ class EventPages:
         elif back is not None and back.places is not None:
             async for frame in self._tail.missed(listener, back.places):
                 await _send(answer, frame)
+        if listener.is_over:
+            return  # it was not told all, so its last id must not say that it was
         await _send(answer, heartbeat_frame(place_text(listener.joined or {})))
         while (told := await listener.next(self._heartbeat_s)) is not None:
             if told or listener.is_told_all:

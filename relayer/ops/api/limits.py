@@ -67,16 +67,35 @@ class Buckets:
         self._clock = clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, client: str) -> float:
-        """Take a token; 0 when there was one, else the seconds until there is."""
-        now = self._clock()
-        tokens, at = self._left.pop(client, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - at) * self._rate)
-        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
-        self._left[client] = (tokens if wait_s else tokens - 1, now)
+    def take(self, client: str, cost: float = 1.0) -> float:
+        """Take `cost` tokens; 0 when they were there, else the seconds until they are.
+
+        What costs more than a bucket holds takes a full one, and the rest is owed.
+        """
+        wait_s = self.wait_s(client, min(cost, self._burst))
+        if not wait_s:
+            self.owe(client, cost)
+        return wait_s
+
+    def owe(self, client: str, cost: float) -> None:
+        """Take `cost` tokens for what was done already, there or not."""
+        self._put(client, self._tokens(client) - cost)
+
+    def wait_s(self, client: str, tokens: float) -> float:
+        """Seconds until there are so many tokens."""
+        there = self._tokens(client)
+        self._put(client, there)
+        return max(0.0, tokens - there) / self._rate
+
+    def _tokens(self, client: str) -> float:
+        tokens, at = self._left.get(client, (self._burst, 0.0))
+        return min(self._burst, tokens + (self._clock() - at) * self._rate)
+
+    def _put(self, client: str, tokens: float) -> None:
+        self._left[client] = (tokens, self._clock())
+        self._left.move_to_end(client)
         if len(self._left) > MAX_CLIENTS:
             self._left.popitem(last=False)
-        return wait_s
 
     def __len__(self) -> int:
         return len(self._left)
@@ -96,10 +115,14 @@ def client_of(request: web.Request, trusted: Sequence[Network]) -> str:
 
 
 class Limiter:
-    """Refuses bodies that are too large, and clients that ask too often, for whatever it is."""
+    """Refuses bodies that are too large, and clients that ask too often, for whatever it is.
+
+    A request costs a token; what is dear charges more, before it is done or after.
+    """
 
     def __init__(self, limits: Limits, metrics: ApiMetrics, clock: Callable[[], float]) -> None:
         self._trusted = limits.trusted_proxies
+        self._spared = limits.burst / 2
         self._metrics = metrics
         self._clock = clock
         self._buckets = Buckets(limits, clock)
@@ -114,13 +137,26 @@ class Limiter:
             if request.body_exists and (request.content_length or MAX_BODY + 1) > MAX_BODY:
                 raise Refused(413, f"a body may have {MAX_BODY} bytes, and none is read here")
             if request.path not in MONITORING and not request.path.startswith(FILES):
-                self._admit(client_of(request, self._trusted))
+                self.charge(self.client_of(request), 1)
             return await handler(request)
 
         return guard
 
-    def _admit(self, client: str) -> None:
-        wait_s = self._buckets.take(client)
+    def client_of(self, request: web.Request) -> str:
+        """Who asks."""
+        return client_of(request, self._trusted)
+
+    def owe(self, client: str, tokens: float) -> None:
+        """Charge what was found out to be dear only when it was done."""
+        self._buckets.owe(client, tokens)
+
+    def spare_in_s(self, client: str) -> float:
+        """Seconds until the client has half a bucket, which is left for its other requests."""
+        return self._buckets.wait_s(client, self._spared)
+
+    def charge(self, client: str, tokens: float) -> None:
+        """Take tokens, or refuse (429) and say when they will be there."""
+        wait_s = self._buckets.take(client, tokens)
         if not wait_s:
             return
         self._metrics.limited()

@@ -15,21 +15,26 @@ from relayer.message import Reason, Status
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
 
-Hash = Annotated[
-    str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{64}$"), Field(examples=["0x" + "ab" * 32])
-]
-Account = Annotated[
-    str,
-    StringConstraints(pattern=r"^0x([0-9a-fA-F]{24})?[0-9a-fA-F]{40}$"),
-    Field(examples=["0x" + "ab" * 20]),
-]
-BridgeText = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")]
-RouteText = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}:[1-9][0-9]{0,18}>[1-9][0-9]{0,18}$"),
-    Field(examples=["main:1>10"]),
-]
-Cursor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,4000}$")]
+_HASH = r"^0x[0-9a-fA-F]{64}$"
+_ACCOUNT = r"^0x([0-9a-fA-F]{24})?[0-9a-fA-F]{40}$"
+_BRIDGE = r"^[a-z0-9][a-z0-9_-]{0,47}$"
+_ROUTE = r"^[a-z0-9][a-z0-9_-]{0,47}:[1-9][0-9]{0,18}>[1-9][0-9]{0,18}$"
+_CURSOR = r"^[A-Za-z0-9_-]{1,4000}$"
+
+FORMS = {
+    _HASH: "0x and 64 hex digits",
+    _ACCOUNT: "0x and 40 hex digits (an address) or 64 (a word)",
+    _BRIDGE: "a bridge's name: lower-case letters, digits, _ and -",
+    _ROUTE: "<bridge>:<origin id>><destination id>",
+    _CURSOR: "as it was given: letters, digits, _ and -",
+}
+"""What text must be, for people, by the pattern that says so to programs."""
+
+Hash = Annotated[str, StringConstraints(pattern=_HASH), Field(examples=["0x" + "ab" * 32])]
+Account = Annotated[str, StringConstraints(pattern=_ACCOUNT), Field(examples=["0x" + "ab" * 20])]
+BridgeText = Annotated[str, StringConstraints(pattern=_BRIDGE)]
+RouteText = Annotated[str, StringConstraints(pattern=_ROUTE), Field(examples=["main:1>10"])]
+Cursor = Annotated[str, StringConstraints(pattern=_CURSOR)]
 Time = Annotated[str, Field(examples=["2026-01-31T12:00:00.000Z"])]
 WeiText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,80}$")]
 
@@ -98,7 +103,8 @@ class Estimate(BaseModel):
     basis: Literal["route_statistics", "clock", "configured_delay", "unknown"] = Field(
         description="`route_statistics`: the route's latest deliveries by this relayer;"
         " `clock`: a delay that the bridge imposes ends then, delivery follows;"
-        " `configured_delay`: what the bridge's contracts and the configuration let expect."
+        " `configured_delay`: what the bridge's contracts and the configuration let expect;"
+        " `unknown`: nothing honest can be said."
     )
     detail: str = Field(description="What a `configured_delay` is made of, in words.")
     samples: int = Field(ge=0, description="Deliveries the statistics rest on.")
@@ -367,6 +373,22 @@ class Event(BaseModel):
     reason: Reason
     origin_tx: str
     tx: Hash | None
+
+
+class Reset(BaseModel):
+    """The data of a `reset`: events were lost to this listener, which reads again what it shows."""
+
+    missed: int | None = Field(description="How many; null when that cannot be known.")
+
+
+class Notice(BaseModel):
+    """What is posted to a webhook."""
+
+    event_id: str = Field(
+        description="The same each time that an event is posted.", examples=["10-1795572972001"]
+    )
+    type: Literal["message"]
+    event: Event
 
 
 class Problem(BaseModel):

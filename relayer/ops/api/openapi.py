@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from relayer.ops.api.models import Asked, Event, Failure, Hash, Nothing
+from relayer.ops.api.models import Asked, Event, Failure, Hash, Nothing, Notice, Reset
 
 SCHEMAS = "#/components/schemas/"
 
@@ -44,7 +44,7 @@ class Page:
 
 def document(pages: Sequence[Page], *, version: str) -> dict[str, Any]:
     """The whole document."""
-    models: set[type[BaseModel]] = {Failure, Event}
+    models: set[type[BaseModel]] = {Failure, Event, Reset, Notice}
     for page in pages:
         models.update(page.answers)
     _, schemas = models_json_schema(
@@ -59,6 +59,7 @@ def document(pages: Sequence[Page], *, version: str) -> dict[str, Any]:
             "description": "Where is my message, why is it there, and when will it arrive?",
         },
         "paths": {page.path: _path(page) for page in pages},
+        "webhooks": {"message": {"post": _webhook()}},
         "components": {
             "schemas": schemas["$defs"],
             "responses": {str(status): _failure(text) for status, text in _ERRORS.items()},
@@ -74,6 +75,23 @@ def _path(page: Page) -> dict[str, Any]:
         "responses": _answers(page),
     }
     return {"get": get}
+
+
+def _webhook() -> dict[str, Any]:
+    text = {"type": "string"}
+    return {
+        "operationId": "tell",
+        "summary": "An event that matches a webhook of the configuration",
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "schema": text}
+            for name in ("Relayer-Event-Id", "Relayer-Signature")
+        ],
+        "requestBody": {"required": True, **_json(Notice)},
+        "responses": {
+            "2XX": {"description": "Taken."},
+            "default": {"description": "Posted again later, after `Retry-After` of a 429 or 503."},
+        },
+    }
 
 
 def _parameters(page: Page) -> list[dict[str, Any]]:
@@ -107,7 +125,7 @@ def _answers(page: Page) -> dict[str, Any]:
 
 def _success(page: Page) -> dict[str, Any]:
     if page.is_stream:
-        text = "Server-sent events; the data of each is an `Event`, of a `reset` what was missed."
+        text = "Server-sent events; the data of each is an `Event`, of a `reset` a `Reset`."
         return {
             "description": text,
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
@@ -121,8 +139,11 @@ def _success(page: Page) -> dict[str, Any]:
 
 
 def _failure(text: str) -> dict[str, Any]:
-    schema = {"$ref": SCHEMAS + Failure.__name__}
-    return {"description": text, "content": {"application/json": {"schema": schema}}}
+    return {"description": text, **_json(Failure)}
+
+
+def _json(model: type[BaseModel]) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": {"$ref": SCHEMAS + model.__name__}}}}
 
 
 def _schema_of(kind: Any) -> dict[str, Any]:

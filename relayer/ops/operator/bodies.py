@@ -6,7 +6,6 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from aiohttp import hdrs, web
@@ -23,6 +22,7 @@ from pydantic_core import from_json
 
 from relayer.acts import LONGEST_WHY, PauseKind
 from relayer.message import Reason, Route, Status
+from relayer.ops.mistakes import in_words
 from relayer.ops.operator.door import ARGUMENTS
 from relayer.ops.views import printable
 from relayer.ops.web import Refused
@@ -221,23 +221,6 @@ def _in_order(first: int, last: int) -> None:
         raise ValueError(f"first {first} is after last {last}: swap them")
 
 
-_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "missing": lambda _: "is required",
-    "string_type": lambda _: "must be text",
-    "string_unicode": lambda _: "must be text",
-    "int_type": lambda _: "must be a whole number",
-    "bool_type": lambda _: "must be true or false",
-    "enum": lambda context: f"must be {context['expected']}",
-    "literal_error": lambda context: f"must be {context['expected']}",
-    "string_too_short": lambda _: "must not be empty",
-    "string_too_long": lambda context: f"must have at most {context['max_length']} characters",
-    "greater_than_equal": lambda context: f"must be {context['ge']} or more",
-    "less_than_equal": lambda context: f"must be {context['le']} or less",
-    "value_error": lambda context: str(context["error"]),
-}
-"""The validating library's kinds of mistakes in the words of whoever wrote the request."""
-
-
 def _refusal(wrong: ValidationError, model: type[BaseModel]) -> Refused:
     error: Any = wrong.errors(include_url=False)[0]
     field, kind = ".".join(str(part) for part in error["loc"][:1]), error["type"]
@@ -247,7 +230,7 @@ def _refusal(wrong: ValidationError, model: type[BaseModel]) -> Refused:
         way_out = f"did you mean {near[0]}? known: {known}" if near else f"known: {known}"
         text = f"unknown field; {way_out}"
     else:
-        text = _WORDS[kind](error.get("ctx", {})) if kind in _WORDS else "is not what it must be"
+        text = in_words(error)
     value = error["input"] if field and kind not in ("missing", "extra_forbidden") else None
     shown = None if value is None else value if isinstance(value, str) else json.dumps(value)
     return Refused(400, printable(text, 1000), field=printable(field, 80) or None, value=shown)
