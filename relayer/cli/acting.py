@@ -23,6 +23,7 @@ from relayer.errors import (
     RelayerError,
     Transient,
 )
+from relayer.foreign_json import parse_json
 from relayer.ops.logs import Redactor, without_secrets
 from relayer.ops.views import printable
 from relayer.settings import Settings, held_secrets, read_tokens, secrets_in
@@ -115,11 +116,11 @@ def ask_running(
         text = None if body is None else json.dumps(body)
         connection.request(method, f"/v1/operator/{path}", text, headers)
         response = connection.getresponse()
-        status, answer = response.status, json.loads(response.read(MAX_ANSWER))
+        status, answer = response.status, parse_json(response.read(MAX_ANSWER))
     except (OSError, HTTPException) as error:
         way_out = "is the relayer running, and are operator.host and operator.port its own?"
         raise EndpointDown(place, f"{silence(error)}; {way_out}") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise EndpointDown(place, "its answer is not ours: correct operator.port") from None
     finally:
         connection.close()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relayer.errors import UnknownRecord, UnreadableRecord
+from relayer.foreign_json import parse_json
 from relayer.message import (
     Address,
     BlockHash,
@@ -115,7 +116,7 @@ def message_text(message: Message) -> str:
 
 
 def _message(message_id: str, route: str, *, text: str, at: str) -> Message:
-    parts = json.loads(text)
+    parts = parse_json(text)
     payload = _unb64(parts["payload"])
     body = parts["body"]
     tree, leaf, inbox_id = parts.get("tree"), parts.get("leaf"), parts.get("inbox_id")
@@ -156,7 +157,7 @@ def _unpacked(fields: dict[str, str]) -> dict[str, str]:
     packed = fields.get("packed")
     if packed is None:
         return fields
-    rest = json.loads(packed)
+    rest = parse_json(packed)
     if "tx" not in rest and "delivery" in rest:
         rest["tx"] = ref_from(rest["delivery"]).tx
     return {**fields, **rest, "timeline": dumps(rest["timeline"])}
@@ -173,8 +174,8 @@ def record_or_none(message_id: str, flat: Sequence[bytes], *, key: str) -> Recor
 def _record(message_id: str, fields: Mapping[str, str]) -> Record:
     wake_at, value, tx = fields.get("wake_at"), fields.get("gate_value"), fields.get("tx")
     refused_since = fields.get("refused_since")
-    evidence = json.loads(fields.get("evidence") or "{}")
-    clocks = json.loads(fields.get("clocks") or "{}")
+    evidence = parse_json(fields.get("evidence") or "{}")
+    clocks = parse_json(fields.get("clocks") or "{}")
     return Record(
         message=_message(message_id, fields["route"], text=fields["message"], at=fields["at"]),
         status=Status(fields["status"]),
@@ -190,7 +191,7 @@ def _record(message_id: str, fields: Mapping[str, str]) -> Record:
         payment=_payment(fields),
         timeline=tuple(
             Moment(Timestamp(float(at)), Status(status), Reason(reason), str(detail))
-            for at, status, reason, detail in json.loads(fields["timeline"])
+            for at, status, reason, detail in parse_json(fields["timeline"])
         ),
         evidence={**evidence, **{f"clock:{name}": str(at) for name, at in clocks.items()}},
         tx=None if tx is None else TxHash(tx),
@@ -200,7 +201,7 @@ def _record(message_id: str, fields: Mapping[str, str]) -> Record:
 
 def _payment(fields: Mapping[str, str]) -> Payment:
     """All payments summed here, where integers have no limit."""
-    entries = json.loads(fields.get("payments") or "{}")
+    entries = parse_json(fields.get("payments") or "{}")
     rows = list(entries.values()) if entries else []
     gas = sum(int(row[1]) for row in rows)
     amount = sum(int(row[2]) for row in rows)
@@ -226,7 +227,7 @@ def root_text(fact: RootSeen) -> str:
 def root_from(gate: Gate, member: bytes, *, key: str) -> RootSeen:
     """A member of `root:<gate>`; `UnreadableRecord` naming the key when it is something else."""
     try:
-        level, root, at, extra = json.loads(member.partition(b" ")[2])
+        level, root, at, extra = parse_json(member.partition(b" ")[2])
         return RootSeen(gate, int(level), bytes.fromhex(root), ref_from(at), dict(extra))
     except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableRecord(f"the key {key} does not hold roots ({error})") from error
@@ -284,10 +285,10 @@ def intents_from(signer: Address, flat: Sequence[bytes], *, key: str) -> list[In
 
 
 def _intent(signer: Address, nonce: int, fields: Mapping[str, str]) -> Intent:
-    head = json.loads(fields[str(nonce)])
+    head = parse_json(fields[str(nonce)])
     attempts: list[Attempt] = []
     while (text := fields.get(f"{nonce}:{len(attempts)}")) is not None:
-        attempts.append(_attempt(json.loads(text)))
+        attempts.append(_attempt(parse_json(text)))
     return Intent(
         signer=signer,
         nonce=nonce,

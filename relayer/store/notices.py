@@ -6,11 +6,11 @@ given up; the newest given-up ones are kept as dead letters.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from relayer.errors import UnreadableRecord
+from relayer.foreign_json import parse_json
 from relayer.message import ChainId, Timestamp
 from relayer.store import codec
 from relayer.store.keys import base
@@ -160,7 +160,7 @@ def _text(notice: Notice) -> str:
 
 def _notice(text: bytes) -> Notice:
     try:
-        parts = json.loads(text)
+        parts = parse_json(text)
         return Notice(
             number=int(parts["number"]),
             body=str(parts["body"]),

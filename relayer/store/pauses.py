@@ -9,6 +9,7 @@ import structlog
 
 from relayer.acts import Pause, PauseKind, Target
 from relayer.errors import IllegalTransition, SchemaMismatch
+from relayer.foreign_json import parse_json
 from relayer.message import Timestamp
 from relayer.store.keys import META, base
 from relayer.store.wire import Wire
@@ -84,7 +85,7 @@ def _text(pause: Pause) -> str:
 
 def _pause(key: str, name: bytes, text: bytes) -> Pause:
     try:
-        who, why, since = json.loads(text)
+        who, why, since = parse_json(text)
         return Pause(Target.parse(name.decode()), str(who), str(why), Timestamp(float(since)))
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         raise SchemaMismatch(f"the key {key} does not hold what is paused") from None

@@ -93,6 +93,6 @@ class KeeperClient:
 def _object_in(text: bytes) -> Mapping[str, Any]:
     try:
         found = parse_json(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

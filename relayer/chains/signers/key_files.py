@@ -54,8 +54,8 @@ def read_keystore(path: Path, password: str) -> bytes:
     """Decrypt a keystore; takes about a second by design of its key derivation."""
     text = read_key_text(path, "keystore")
     try:
-        return bytes(Account.decrypt(json.loads(text), password))
-    except (ValueError, TypeError, KeyError, NotImplementedError, RecursionError):
+        return bytes(Account.decrypt(parse_json(text), password))
+    except (ValueError, TypeError, KeyError, NotImplementedError):
         raise ConfigInvalid(f"keystore: {path} is no keystore, or its password is wrong") from None
 
 
@@ -63,7 +63,7 @@ def stated_address(text: str) -> str | None:
     """The address that a keystore claims to be of, None when it is no keystore that says so."""
     try:
         found: Any = parse_json(text.encode())
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     said = str(found.get("address", "")) if isinstance(found, dict) else ""
     digits = said.removeprefix("0x").lower()

@@ -122,5 +122,5 @@ def _answered(content: bytes) -> bytes:
         found = parse_json(content)
         text = found["data"]
         return bytes.fromhex(text.removeprefix("0x"))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise EndpointDown("ccip", "answer is not {data: hex}") from None

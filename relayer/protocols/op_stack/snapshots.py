@@ -15,6 +15,7 @@ from typing import Any
 
 from relayer.adapter import ChainReader, Header, ProofKeeper
 from relayer.errors import BadChainData, RpcRefused, StaleEndpoint
+from relayer.foreign_json import parse_json
 from relayer.message import Address, BlockNumber, BridgeName
 from relayer.protocols.op_stack.contracts import OutputProof
 from relayer.trees.state_proof import MAX_NODE_BYTES, MAX_NODES, prove_account, prove_slot
@@ -228,7 +229,7 @@ def _unpack(kept: bytes | None) -> list[bytes] | None:
     if kept is None:
         return None
     try:
-        return _nodes(json.loads(kept))
+        return _nodes(parse_json(kept))
     except (ValueError, BadChainData):
         return None
 
