@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -51,7 +51,7 @@ MOST_KEPT = 64
 MOST_MESSAGES = 100
 """Of one transaction."""
 
-NOT_ASKED = EarlyAnswer((), is_complete=False)
+NOT_ASKED = EarlyAnswer((), is_complete=False, is_new=False)
 _MOST_BLOCK = 2**63 - 1
 
 
@@ -110,7 +110,7 @@ class EarlyLook:
                 answer = await self._asked(tx)
             finally:
                 self._under_way -= 1
-            self._kept[tx] = _Kept(self._clock() + KEPT_S, answer)
+            self._kept[tx] = _Kept(self._clock() + KEPT_S, replace(answer, is_new=False))
             self._kept.move_to_end(tx)
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)

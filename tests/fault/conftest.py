@@ -22,6 +22,17 @@ async def until(what: Callable[[], Awaitable[bool]], *, within_s: float = 60.0) 
             await asyncio.sleep(0.2)
 
 
+async def told_by_metric(
+    relayer: RelayerProcess, name: str, least: float = 1, **labels: str
+) -> None:
+    """Wait until a metric is that high: scrapes of the same second share one rendering."""
+
+    async def there() -> bool:
+        return await relayer.metric(name, **labels) >= least
+
+    await until(there)
+
+
 async def all_delivered(world: Devnet, sent: Sequence[Sent], *, within_s: float = 90.0) -> None:
     """Wait until every message is delivered on chain."""
 

@@ -20,7 +20,7 @@ from relayer.devnet.anvil import free_port
 from relayer.devnet.ground import Sent
 from relayer.devnet.service import RelayerProcess
 from relayer.devnet.world import Devnet, WorldPlan
-from tests.fault.conftest import all_delivered, assert_exactly_once, until
+from tests.fault.conftest import all_delivered, assert_exactly_once, told_by_metric, until
 
 pytestmark = [pytest.mark.chain, pytest.mark.redis, pytest.mark.timeout(240)]
 
@@ -94,7 +94,12 @@ class Scene:
 
     async def gone_again(self, whole: dict[str, Any]) -> None:
         """Take a chain, its bridge and a webhook away: no series goes on telling of them."""
-        hook = {"name": "shop", "url": "https://127.0.0.1:1/", "secret": "planted-" + "c3" * 16}
+        hook = {
+            "name": "shop",
+            "url": "https://127.0.0.1:1/",
+            "secret": "planted-" + "c3" * 16,
+            "allow_private": True,
+        }
         self.write({**self.present(), "webhooks": [hook]})
         assert (await self.ask("POST", "reload"))[0] == 200
         words = (
@@ -431,7 +436,7 @@ async def test_a_paused_route_waits_and_goes_on_also_over_a_restart(scene: Scene
     assert "paused by an operator since" in told["explanation"]
     assert "an exercise" not in str(told)
     assert "operator-token" not in str(told)
-    assert await scene.relayer.metric("relayer_paused", kind="route") == 1
+    await told_by_metric(scene.relayer, "relayer_paused", kind="route")
     assert len(await world.traffic.undelivered([waits, later])) == 2
     assert (await scene.ask("POST", "resume", {"route": route}))[1]["changed"] is True
     await all_delivered(world, [waits, later])

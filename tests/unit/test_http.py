@@ -350,7 +350,7 @@ async def test_messages_of_a_transaction_are_bounded(
     assert (len(body["messages"]), body["truncated"]) == (MAX_OF_TX, True)
     assert await ask(client, f"/v1/messages?tx={tx_of(9)}") == (
         200,
-        {"messages": [], "truncated": False, "next": None},
+        {"messages": [], "truncated": False, "next": None, "chains_answered": None},
     )
 
 

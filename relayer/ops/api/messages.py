@@ -148,8 +148,9 @@ class MessagePages:
         """What the chains have of it; None when it is no transaction that they need be asked of."""
         if self._early is None or await self._store.get(MessageId(tx)) is not None:
             return None  # who searches for either asks for a transaction first
-        self._limiter.owe(client, TOKENS_OF_LOOK)
-        return await self._early(tx)
+        answer = await self._early(tx)
+        self._limiter.owe(client, TOKENS_OF_LOOK if answer.is_new else 0)
+        return answer
 
     async def _told(
         self,

@@ -191,6 +191,8 @@ class EarlyAnswer:
     """Its messages, in a block that is not final or not followed yet."""
     is_complete: bool
     """Whether every origin chain was asked and answered."""
+    is_new: bool = True
+    """Whether they were asked for this one: an answer that was kept costs nothing."""
 
 
 AskChains = Callable[[TxHash], Awaitable[EarlyAnswer]]
