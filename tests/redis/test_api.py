@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from relayer.message import Reason, Record, Timestamp
-from relayer.ops.api import Limits, models
+from relayer.message import Reason, Record, Timestamp, TxHash
+from relayer.ops.api import EarlyAnswer, Limits, models
 from relayer.ops.api.limits import MAX_CLIENTS, Buckets
 from relayer.ops.api.messages import DELIVERED_FOR_S
 from relayer.ops.web import Refused
@@ -258,6 +259,45 @@ async def test_a_list_costs_by_what_is_asked_for(store: Store, leases: Leases) -
     async with serving(store, limits=limits, clock=lambda: 0.0) as api:
         of_tx = [(await api.ask(f"/v1/messages?tx={tx_of(900)}"))[0] for _ in range(10)]
         assert of_tx == [*(200,) * 9, 429]
+
+
+async def test_asking_the_chains_is_dear_unless_the_answer_is_known(store: Store) -> None:
+    """Nobody takes all looks from the others; whoever asks again for the same pays a request."""
+    known: set[TxHash] = set()
+
+    async def early(tx: TxHash) -> EarlyAnswer:
+        is_new = tx not in known
+        known.add(tx)
+        return EarlyAnswer([], is_complete=True, is_new=is_new)
+
+    limits = Limits(rate_per_s=0.01, burst=25)
+    async with serving(store, limits=limits, clock=lambda: 0.0, early=early) as api:
+        same = [(await api.ask(f"/v1/messages?tx={tx_of(1)}"))[0] for _ in range(6)]
+        others = [(await api.ask(f"/v1/messages?tx={tx_of(n)}"))[0] for n in range(2, 5)]
+    assert same == [200] * 6
+    assert others == [200, 429, 429]
+
+
+async def test_a_chain_that_takes_its_time_holds_up_no_list(store: Store) -> None:
+    """The look at it is outside of the turns that lists take."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def early(_: TxHash) -> EarlyAnswer:
+        asked.set()
+        await go_on.wait()
+        return EarlyAnswer([], is_complete=True)
+
+    async with (
+        serving(store, early=early) as api,
+        asyncio.timeout(20),
+        asyncio.TaskGroup() as group,
+    ):
+        slow = group.create_task(api.ask(f"/v1/messages?tx={tx_of(1)}"))
+        await asked.wait()
+        assert (await api.ask("/v1/messages?limit=200"))[0] == 200
+        assert not slow.done()
+        go_on.set()
+    assert slow.result()[0] == 200
 
 
 async def test_other_origins_read_nothing_unless_listed(store: Store) -> None:
