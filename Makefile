@@ -20,7 +20,8 @@ demo: setup ## three local chains with the real contracts, and messages between 
 	@.venv/bin/relayer demo $(DEMO_ARGS)
 
 test: setup ## every test; starts local chains and Redis servers by itself
-	@.venv/bin/pytest
+	@# one more than there are cores: half the time tests wait for blocks
+	@.venv/bin/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 check: setup ## format, lint, types, import arrows, dead code
 	.venv/bin/ruff format --check .
