@@ -94,6 +94,12 @@ async def leases(store: Store) -> Leases:
     )
 
 
+@pytest.fixture
+async def lease(store: Store) -> Lease:
+    """The follower's of chain 7, which worlds of one follower are about."""
+    return await held(store, 7, Role.FOLLOWER)
+
+
 async def held(store: Store, chain: int, role: Role, owner: str = "one") -> Lease:
     """Take a lease that nobody holds."""
     lease = await store.acquire(ChainId(chain), role, owner)

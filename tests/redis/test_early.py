@@ -25,10 +25,10 @@ from relayer.message import (
     TxHash,
 )
 from relayer.ops.api import models
-from relayer.store import Lease, Role, Store
+from relayer.store import Lease, Store
 from tests.api_fakes import StillNetwork
 from tests.redis.api_world import Served, serving
-from tests.redis.conftest import Clock, held
+from tests.redis.conftest import Clock
 from tests.redis.follower_world import (
     FINAL,
     MALFORMED,
@@ -56,11 +56,6 @@ SEEN = ("seen", "awaiting_finality")
 def server(redis_server: Server) -> Server:
     """One server is enough here: the scripts are tested on a cluster by themselves."""
     return redis_server
-
-
-@pytest.fixture
-async def lease(store: Store) -> Lease:
-    return await held(store, SEVEN, Role.FOLLOWER)
 
 
 def tx_in(block: int) -> TxHash:

@@ -6,9 +6,9 @@ import pytest
 
 from relayer.errors import LeaseLost
 from relayer.pipeline.auditor import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from relayer.store import Lease, Role, Store
+from relayer.store import Lease, Store
 from relayer.store.keys import base
-from tests.redis.conftest import Clock, held
+from tests.redis.conftest import Clock
 from tests.redis.follower_world import (
     FINAL,
     LEAF,
@@ -32,11 +32,6 @@ SIZE = 7
 def server(redis_server: Server) -> Server:
     """One server is enough here: the scripts are tested on a cluster by themselves."""
     return redis_server
-
-
-@pytest.fixture
-async def lease(store: Store) -> Lease:
-    return await held(store, SEVEN, Role.FOLLOWER)
 
 
 @pytest.fixture

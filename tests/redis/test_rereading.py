@@ -9,10 +9,10 @@ import pytest
 from relayer.adapter import Log
 from relayer.message import BlockNumber, ChainId, Fact
 from relayer.pipeline.rereading import LOOK_EVERY_S
-from relayer.store import Lease, Role, Store
+from relayer.store import Lease, Store
 from relayer.store.keys import base
 from relayer.store.rescans import MOST_RESCANS
-from tests.redis.conftest import Clock, held
+from tests.redis.conftest import Clock
 from tests.redis.follower_world import (
     FINAL,
     MESSAGE,
@@ -34,11 +34,6 @@ pytestmark = pytest.mark.redis
 def server(redis_server: Server) -> Server:
     """One server is enough here: the scripts are tested on a cluster by themselves."""
     return redis_server
-
-
-@pytest.fixture
-async def lease(store: Store) -> Lease:
-    return await held(store, SEVEN, Role.FOLLOWER)
 
 
 @pytest.fixture

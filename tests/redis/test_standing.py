@@ -7,9 +7,9 @@ import pytest
 from relayer.errors import Transient
 from relayer.message import Status
 from relayer.pipeline.standing import SHORTER_AFTER_S, SURE_AFTER_S
-from relayer.store import Lease, Role, Store
+from relayer.store import Lease, Store
 from relayer.store.facts import REMEMBERED
-from tests.redis.conftest import Clock, held
+from tests.redis.conftest import Clock
 from tests.redis.follower_world import (
     FINAL,
     LEAF,
@@ -31,11 +31,6 @@ pytestmark = pytest.mark.redis
 def server(redis_server: Server) -> Server:
     """One server is enough here: the scripts are tested on a cluster by themselves."""
     return redis_server
-
-
-@pytest.fixture
-async def lease(store: Store) -> Lease:
-    return await held(store, SEVEN, Role.FOLLOWER)
 
 
 @pytest.fixture

@@ -149,7 +149,8 @@ class MessagePages:
         if self._early is None or await self._store.get(MessageId(tx)) is not None:
             return None  # who searches for either asks for a transaction first
         answer = await self._early(tx)
-        self._limiter.owe(client, TOKENS_OF_LOOK if answer.is_new else 0)
+        if answer.is_new:
+            self._limiter.owe(client, TOKENS_OF_LOOK)
         return answer
 
     async def _told(
